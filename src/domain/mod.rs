@@ -1,0 +1,20 @@
+//! The vocabulary and the rules: what a webhook, an event, a delivery and an attempt are, and
+//! how they change.
+//!
+//! Nothing here does input or output, waits, reads a clock, draws a random number or knows a
+//! file format: `now` and chance arrive as arguments, and formats are converted at the edges.
+
+pub mod address;
+pub mod attempt;
+pub mod delivery;
+pub mod event;
+pub mod event_type;
+pub mod health;
+pub mod id;
+pub mod references;
+pub mod retry;
+pub mod secret;
+pub mod signature;
+pub mod text;
+pub mod time;
+pub mod webhook;

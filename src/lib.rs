@@ -1,0 +1,3 @@
+//! postrider: accepts events on a local port, makes them durable, and delivers them to webhooks.
+
+pub mod domain;
