@@ -1,3 +1,6 @@
 //! postrider: accepts events on a local port, makes them durable, and delivers them to webhooks.
 
+pub mod clock;
 pub mod domain;
+pub mod journal;
+pub mod random;
