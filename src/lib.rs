@@ -2,5 +2,8 @@
 
 pub mod clock;
 pub mod domain;
+pub mod index;
 pub mod journal;
 pub mod random;
+pub mod secrets;
+pub mod store;
