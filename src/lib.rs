@@ -1,9 +1,15 @@
 //! postrider: accepts events on a local port, makes them durable, and delivers them to webhooks.
+//!
+//! The modules in reading order; each imports only what stands above it (see ARCHITECTURE.md).
+
+pub mod domain;
 
 pub mod clock;
-pub mod domain;
+pub mod config;
+pub mod logging;
+pub mod random;
+
 pub mod index;
 pub mod journal;
-pub mod random;
 pub mod secrets;
 pub mod store;
