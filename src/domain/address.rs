@@ -19,11 +19,13 @@ struct Range<A> {
 }
 
 const fn v4(octets: [u8; 4], prefix: u8, name: &'static str) -> Range<Ipv4Addr> {
-    Range { first: Ipv4Addr::from_octets(octets), prefix, name }
+    let [a, b, c, d] = octets;
+    Range { first: Ipv4Addr::new(a, b, c, d), prefix, name }
 }
 
 const fn v6(segments: [u16; 8], prefix: u8, name: &'static str) -> Range<Ipv6Addr> {
-    Range { first: Ipv6Addr::from_segments(segments), prefix, name }
+    let [a, b, c, d, e, f, g, h] = segments;
+    Range { first: Ipv6Addr::new(a, b, c, d, e, f, g, h), prefix, name }
 }
 
 /// The IANA IPv4 special-purpose registry, without the blocks that it calls globally reachable.
@@ -109,17 +111,10 @@ impl AddressPolicy {
     /// [`Denied`], whose text says why and which line of the configuration would permit it.
     pub fn check(&self, ip: IpAddr) -> Result<(), Denied> {
         let ip = ip.to_canonical();
-        let outer = special_range(ip).filter(|_| !self.allows(ip));
-        let inner = embedded_v4(ip).and_then(|inside| {
-            let inside = IpAddr::V4(inside);
-            let (net, name) = special_range(inside).filter(|_| !self.allows(inside))?;
-            Some(Reason { ip: inside, net, name })
-        });
-        let outer = outer.map(|(net, name)| Reason { ip, net, name });
-        match (outer, inner) {
-            (None, None) => Ok(()),
-            (outer, inner) => Err(Denied { ip, outer, inner }),
-        }
+        let denies = |ip: IpAddr| special_range(ip).is_some() && !self.allows(ip);
+        let outer = denies(ip);
+        let inner = embedded_v4(ip).filter(|inside| denies(IpAddr::V4(*inside)));
+        if outer || inner.is_some() { Err(Denied { ip, outer, inner }) } else { Ok(()) }
     }
 
     fn allows(&self, ip: IpAddr) -> bool {
@@ -127,22 +122,22 @@ impl AddressPolicy {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Reason {
-    ip: IpAddr,
-    net: IpNet,
-    name: &'static str,
-}
-
 /// Why an address may not be dialled. Its text names the address, the range and the
 /// configuration line that would permit it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denied {
     ip: IpAddr,
-    /// The address's own range, when the list does not name it.
-    outer: Option<Reason>,
-    /// The range of the IPv4 address inside, when that one is denied.
-    inner: Option<Reason>,
+    /// Whether the address's own range is what denies it.
+    outer: bool,
+    /// The IPv4 address inside, when that one is denied.
+    inner: Option<Ipv4Addr>,
+}
+
+/// An address and the range that denies it.
+struct Reason {
+    ip: IpAddr,
+    net: IpNet,
+    name: &'static str,
 }
 
 impl Denied {
@@ -183,7 +178,10 @@ impl Denied {
     }
 
     fn reasons(&self) -> impl Iterator<Item = Reason> {
-        [self.outer, self.inner].into_iter().flatten()
+        let outer = self.outer.then_some(self.ip);
+        let inner = self.inner.map(IpAddr::V4);
+        let reason = |ip| special_range(ip).map(|(net, name)| Reason { ip, net, name });
+        outer.into_iter().chain(inner).filter_map(reason)
     }
 }
 
@@ -222,7 +220,7 @@ fn reserved_v6(ip: Ipv6Addr) -> Option<(IpNet, &'static str)> {
     if top == value {
         return None;
     }
-    let net = Ipv6Net::new_assert(Ipv6Addr::from_segments([top, 0, 0, 0, 0, 0, 0, 0]), 3);
+    let net = Ipv6Net::new_assert(Ipv6Addr::new(top, 0, 0, 0, 0, 0, 0, 0), 3);
     Some((net.into(), RESERVED_V6))
 }
 
@@ -230,7 +228,8 @@ fn reserved_v6(ip: Ipv6Addr) -> Option<(IpNet, &'static str)> {
 /// addresses are gone by now.
 fn embedded_v4(ip: IpAddr) -> Option<Ipv4Addr> {
     let IpAddr::V6(ip) = ip else { return None };
-    let last = Ipv4Addr::from_octets([ip.octets()[12], ip.octets()[13], ip.octets()[14], ip.octets()[15]]);
+    let [.., high, low] = ip.segments();
+    let last = joined(high, low);
     match ip.segments() {
         // ::1 and :: are themselves, not 0.0.0.1 and 0.0.0.0.
         [0, 0, 0, 0, 0, 0, 0, 0 | 1] => None,
@@ -238,11 +237,15 @@ fn embedded_v4(ip: IpAddr) -> Option<Ipv4Addr> {
         // Local-use translators mostly use a /96 of it; with the shorter prefixes of RFC 6052 the
         // last bits are zero, and the operator who lists the range answers for it.
         [0x64, 0xff9b, 1, ..] => (!last.is_unspecified()).then_some(last),
-        [0x2002, high, low, ..] => Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low))),
+        [0x2002, high, low, ..] => Some(joined(high, low)),
         // Teredo keeps the client's address inverted.
         [0x2001, 0, ..] => Some(Ipv4Addr::from_bits(!last.to_bits())),
         _ => None,
     }
+}
+
+fn joined(high: u16, low: u16) -> Ipv4Addr {
+    Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low))
 }
 
 fn unmapped(net: IpNet) -> IpNet {
