@@ -9,7 +9,10 @@ pub mod config;
 pub mod logging;
 pub mod random;
 
+pub mod egress;
 pub mod index;
 pub mod journal;
 pub mod secrets;
 pub mod store;
+
+pub mod dispatch;
