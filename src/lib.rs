@@ -10,9 +10,12 @@ pub mod logging;
 pub mod random;
 
 pub mod egress;
+pub mod http;
 pub mod index;
 pub mod journal;
 pub mod secrets;
 pub mod store;
+
+pub mod ingest;
 
 pub mod dispatch;

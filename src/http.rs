@@ -1,0 +1,325 @@
+//! The bounded HTTP server that ingest and the admin socket share.
+//!
+//! Everything a stranger controls has a limit here: connections, bytes and time of a head, bytes
+//! and time of a body. When all places are taken, whoever has sent nothing useful for longest
+//! loses its place, so that idle strangers can not keep honest posters out. An accept that fails
+//! (no descriptors) is tried again after a pause; it never ends the loop.
+//!
+//! It knows no paths and no meaning; that is its callers'.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Body as _, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// What a stranger may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at once.
+    pub connections_max: usize,
+    /// Bytes of a request's head; more is 431.
+    pub head_bytes_max: usize,
+    /// From being allowed to send a head until it is whole; idle connections end by it too.
+    pub head_time: Duration,
+    /// From the head until the body is whole; longer is 408.
+    pub body_time: Duration,
+}
+
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Peer {
+    /// The address of a TCP peer.
+    pub address: Option<SocketAddr>,
+    /// The user id of a Unix socket's peer, as the kernel says.
+    pub uid: Option<u32>,
+}
+
+/// What is listened on.
+#[derive(Debug)]
+pub enum Listener {
+    /// A TCP port.
+    Tcp(TcpListener),
+    /// A Unix socket.
+    Unix(UnixListener),
+}
+
+/// An answer; small, so never streamed.
+pub type Answer = Response<Full<Bytes>>;
+
+/// A request whose body has not been read.
+pub type Question = Request<Incoming>;
+
+const WAITS_FOR_HEAD: u8 = 0;
+const READS_BODY: u8 = 1;
+const IS_ANSWERED: u8 = 2;
+
+/// Tells the server what a request is at, so that it knows whose place may be taken.
+#[derive(Clone, Debug)]
+pub struct Progress(Arc<AtomicU8>);
+
+impl Progress {
+    /// The whole request is here; the connection keeps its place until the answer.
+    pub fn body_is_read(&self) {
+        self.0.store(IS_ANSWERED, Ordering::Relaxed);
+    }
+}
+
+#[derive(Debug)]
+struct Place {
+    progress: Arc<AtomicU8>,
+    evict: CancellationToken,
+}
+
+#[derive(Debug, Default)]
+struct Places {
+    taken: Mutex<BTreeMap<u64, Place>>,
+    freed: Notify,
+    count: AtomicUsize,
+}
+
+impl Places {
+    fn take(&self, number: u64) -> (Arc<AtomicU8>, CancellationToken) {
+        let place = Place { progress: Arc::new(AtomicU8::new(WAITS_FOR_HEAD)), evict: CancellationToken::new() };
+        let handles = (Arc::clone(&place.progress), place.evict.clone());
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.insert(number, place);
+        self.count.store(taken.len(), Ordering::Relaxed);
+        handles
+    }
+
+    fn free(&self, number: u64) {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.remove(&number);
+        self.count.store(taken.len(), Ordering::Relaxed);
+        self.freed.notify_one();
+    }
+
+    /// Ends the oldest connection that waits for a head, or else the oldest that sends a body.
+    fn evict(&self) -> bool {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let oldest = [WAITS_FOR_HEAD, READS_BODY].into_iter().find_map(|wanted| {
+            taken.iter().find(|(_, place)| place.progress.load(Ordering::Relaxed) == wanted).map(|(number, _)| *number)
+        });
+        let Some(place) = oldest.and_then(|number| taken.remove(&number)) else { return false };
+        self.count.store(taken.len(), Ordering::Relaxed);
+        place.evict.cancel();
+        true
+    }
+}
+
+/// One listener being served.
+#[derive(Clone, Debug)]
+pub struct Server {
+    limits: Limits,
+    places: Arc<Places>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Server {
+    /// A server with these limits.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, places: Arc::default(), tasks: TaskTracker::new(), stop: CancellationToken::new() }
+    }
+
+    /// Open connections.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.places.count.load(Ordering::Relaxed)
+    }
+
+    /// Accepts nothing more, lets requests that are being answered end within `patience`, and
+    /// closes the rest.
+    pub async fn stop(&self, patience: Duration) {
+        self.stop.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(patience, self.tasks.wait()).await.is_err() {
+            while self.places.evict() {}
+        }
+    }
+
+    /// Serves until [`Self::stop`]. `answer` gets each request, whose body it reads itself.
+    pub async fn serve<F, A>(&self, listener: Listener, answer: F)
+    where
+        F: Fn(Peer, Question, Progress) -> A + Clone + Send + 'static,
+        A: Future<Output = Answer> + Send + 'static,
+    {
+        let mut number = 0;
+        let mut pause = Duration::ZERO;
+        loop {
+            let accepted = tokio::select! {
+                () = self.stop.cancelled() => return,
+                accepted = accept(&listener) => accepted,
+            };
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // No descriptors, most likely: make room, and do not spin.
+                    pause = (pause * 2).clamp(Duration::from_millis(20), Duration::from_secs(1));
+                    let evicted = self.places.evict();
+                    tracing::warn!(%error, evicted, "a connection could not be accepted; trying again");
+                    tokio::time::sleep(pause).await;
+                    continue;
+                }
+            };
+            pause = Duration::ZERO;
+            while self.connections() >= self.limits.connections_max && !self.places.evict() {
+                tokio::select! {
+                    () = self.stop.cancelled() => return,
+                    () = self.places.freed.notified() => {}
+                }
+            }
+            number += 1;
+            self.start(number, stream, peer, answer.clone());
+        }
+    }
+
+    fn start<F, A>(&self, number: u64, stream: Box<dyn Stream>, peer: Peer, answer: F)
+    where
+        F: Fn(Peer, Question, Progress) -> A + Clone + Send + 'static,
+        A: Future<Output = Answer> + Send + 'static,
+    {
+        let (progress, evict) = self.places.take(number);
+        let (limits, stop, places) = (self.limits, self.stop.clone(), Arc::clone(&self.places));
+        self.tasks.spawn(async move {
+            let service = service_fn(move |question: Question| {
+                progress.store(READS_BODY, Ordering::Relaxed);
+                let (answer, progress) = (answer.clone(), Arc::clone(&progress));
+                async move {
+                    let answered = answer(peer, question, Progress(Arc::clone(&progress))).await;
+                    progress.store(WAITS_FOR_HEAD, Ordering::Relaxed);
+                    Ok::<_, Infallible>(answered)
+                }
+            });
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(limits.head_time)
+                .max_buf_size(limits.head_bytes_max)
+                .half_close(false)
+                .serve_connection(TokioIo::new(stream), service);
+            let mut connection = std::pin::pin!(connection);
+            // What goes wrong here is the peer's doing, and told to it where HTTP allows.
+            tokio::select! {
+                _ = connection.as_mut() => {}
+                () = evict.cancelled() => {}
+                () = stop.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    tokio::select! {
+                        _ = connection => {}
+                        () = evict.cancelled() => {}
+                    }
+                }
+            }
+            places.free(number);
+        });
+    }
+}
+
+/// A connected socket of either kind.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+async fn accept(listener: &Listener) -> std::io::Result<(Box<dyn Stream>, Peer)> {
+    match listener {
+        Listener::Tcp(listener) => {
+            let (stream, address) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            Ok((Box::new(stream), Peer { address: Some(address), uid: None }))
+        }
+        Listener::Unix(listener) => {
+            let (stream, _) = listener.accept().await?;
+            let uid = stream.peer_cred()?.uid();
+            Ok((Box::new(stream), Peer { address: None, uid: Some(uid) }))
+        }
+    }
+}
+
+/// Why a body could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyError {
+    /// Neither `Content-Length` nor chunks.
+    LengthRequired,
+    /// More than allowed.
+    TooLarge,
+    /// Not there in time.
+    TooSlow,
+    /// The peer went away, or its chunks make no sense.
+    Broken,
+}
+
+/// Reads a body of at most `bytes_max` within `time`.
+///
+/// # Errors
+/// See [`BodyError`]; what follows on the connection can then not be trusted, so it is closed.
+pub async fn read_body(
+    headers: &header::HeaderMap,
+    mut body: Incoming,
+    bytes_max: usize,
+    time: Duration,
+) -> Result<Bytes, BodyError> {
+    let declared = body.size_hint().exact();
+    if !headers.contains_key(header::CONTENT_LENGTH) && !headers.contains_key(header::TRANSFER_ENCODING) {
+        return Err(BodyError::LengthRequired);
+    }
+    if declared.is_some_and(|length| length > bytes_max as u64) {
+        return Err(BodyError::TooLarge);
+    }
+    let whole = async {
+        let mut first = None;
+        let mut rest = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
+            if first.as_ref().map_or(0, Bytes::len) + rest.len() + data.len() > bytes_max {
+                return Err(BodyError::TooLarge);
+            }
+            // Most bodies come in one piece, which is then not copied.
+            if first.is_none() {
+                first = Some(data);
+            } else {
+                if rest.is_empty() {
+                    let expected = declared.and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
+                    rest.reserve(expected.min(bytes_max));
+                    rest.extend_from_slice(&first.take().unwrap_or_default());
+                    first = Some(Bytes::new());
+                }
+                rest.extend_from_slice(&data);
+            }
+        }
+        Ok(if rest.is_empty() { first.unwrap_or_default() } else { rest.freeze() })
+    };
+    tokio::time::timeout(time, whole).await.unwrap_or(Err(BodyError::TooSlow))
+}
+
+/// An answer with a JSON body.
+#[must_use]
+pub fn json(status: StatusCode, body: Vec<u8>) -> Answer {
+    typed(status, "application/json", body.into())
+}
+
+/// An answer with a body of the given media type.
+#[must_use]
+pub fn typed(status: StatusCode, media_type: &'static str, body: Bytes) -> Answer {
+    let mut answer = Response::new(Full::new(body));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    answer
+}

@@ -1,0 +1,410 @@
+//! The HTTP edge for local applications: takes events in, and gives nothing out.
+//!
+//! There is no read on this port but the health check. Everything is checked before anything is
+//! stored: who posts, that it is not a browser, that the body is what it says it is. It does not
+//! know webhooks; how many get an event is the store's answer.
+
+mod envelope;
+mod rejection;
+
+pub use envelope::{Parsed, Posted, parse_batch, parse_cloudevent_headers, parse_envelope, parse_structured, references_of};
+pub use rejection::Rejection;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode, header};
+
+use crate::domain::event::Idempotency;
+use crate::domain::event_type::{self, KnownType};
+use crate::domain::time::Timestamp;
+use crate::http::{Answer, Limits, Peer, Progress, Question, json, read_body};
+use crate::store::{Accepted, NewEvent, Store, Token};
+
+/// How ingest works; taken anew from the configuration on reload.
+#[derive(Clone, Debug)]
+pub struct IngestOptions {
+    /// A token is asked for.
+    pub token_required: bool,
+    /// The largest payload, in bytes.
+    pub body_bytes_max: usize,
+    /// Types that are not known are taken as well.
+    pub accept_unknown_types: bool,
+    /// Names of this machine that requests may be addressed to, besides the loopback ones.
+    pub hosts: Vec<String>,
+    /// What a stranger may take.
+    pub limits: Limits,
+}
+
+/// A batch may be as large as so many of the largest payloads.
+const BATCH_FACTOR: usize = 16;
+/// Events of one batch.
+const BATCH_EVENTS_MAX: usize = 10_000;
+
+/// The service behind the port. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Ingest {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    store: Store,
+    options: ArcSwap<IngestOptions>,
+    accepted: AtomicU64,
+    refused: AtomicU64,
+    last_used: Mutex<HashMap<String, Timestamp>>,
+}
+
+impl Ingest {
+    /// Takes events into this store.
+    #[must_use]
+    pub fn new(store: Store, options: IngestOptions) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                store,
+                options: ArcSwap::from_pointee(options),
+                accepted: AtomicU64::new(0),
+                refused: AtomicU64::new(0),
+                last_used: Mutex::new(HashMap::new()),
+            }),
+        }
+    }
+
+    /// Takes over a changed configuration file.
+    pub fn reconfigure(&self, options: IngestOptions) {
+        self.shared.options.store(Arc::new(options));
+    }
+
+    /// Events accepted and requests refused since the start.
+    #[must_use]
+    pub fn counts(&self) -> (u64, u64) {
+        (self.shared.accepted.load(Ordering::Relaxed), self.shared.refused.load(Ordering::Relaxed))
+    }
+
+    /// When a token was last used since the start.
+    #[must_use]
+    pub fn last_used(&self, token: &str) -> Option<Timestamp> {
+        self.shared.last_used.lock().unwrap_or_else(PoisonError::into_inner).get(token).copied()
+    }
+
+    /// Why new events can not be made durable now, if so.
+    #[must_use]
+    pub fn obstacle(&self) -> Option<String> {
+        if let Some(why) = self.shared.store.journal().failure() {
+            return Some(format!("the journal failed: {why}"));
+        }
+        self.shared.store.is_below_floor().then(|| "there is too little room on the disk".to_owned())
+    }
+
+    /// Answers one request.
+    pub async fn answer(&self, peer: Peer, question: Question, progress: Progress) -> Answer {
+        match self.take(peer, question, progress).await {
+            Ok(answer) => answer,
+            Err(rejection) => {
+                self.shared.refused.fetch_add(1, Ordering::Relaxed);
+                rejection.answer()
+            }
+        }
+    }
+
+    async fn take(&self, peer: Peer, question: Question, progress: Progress) -> Result<Answer, Rejection> {
+        let options = self.shared.options.load_full();
+        let (parts, body) = question.into_parts();
+        // Over a Unix socket there are no browsers and no names.
+        if peer.uid.is_none() {
+            check_host(&parts.headers, parts.uri.host(), &options.hosts)?;
+        }
+        refuse_browsers(&parts.headers)?;
+        let route = Route::of(parts.uri.path())?;
+        if let Route::Health = route {
+            if parts.method != Method::GET && parts.method != Method::HEAD {
+                return Err(Rejection::Method("GET, HEAD"));
+            }
+            return Ok(self.health());
+        }
+        if parts.method != Method::POST {
+            return Err(Rejection::Method("POST"));
+        }
+        let token = self.authorize(&parts.headers, &options)?;
+        let media_type = media_type(&parts.headers)?;
+        let whole_max = match route {
+            Route::Batch => options.body_bytes_max.saturating_mul(BATCH_FACTOR),
+            // The envelope around the payload has some room of its own.
+            _ => options.body_bytes_max.saturating_add(64 << 10),
+        };
+        let body = read_body(&parts.headers, body, whole_max, options.limits.body_time).await?;
+        progress.body_is_read();
+        let key = idempotency_key(&parts.headers)?;
+        match route {
+            Route::Typed(name) => {
+                let is_json = media_type == "application/json" || media_type.ends_with("+json");
+                if !is_json || media_type.starts_with("application/cloudevents") {
+                    return Err(Rejection::MediaType("application/json"));
+                }
+                let content_type = content_type(&parts.headers);
+                let posted = Posted::new(name, content_type, body, key);
+                let accepted = self.accept(posted, token.as_deref(), &options).await?;
+                Ok(accepted_answer(&accepted))
+            }
+            Route::Any => {
+                let posted = if parts.headers.contains_key("ce-specversion") {
+                    parse_cloudevent_headers(&parts.headers, content_type(&parts.headers), body)
+                } else {
+                    match media_type.as_str() {
+                        "application/json" => parse_envelope(&body),
+                        "application/cloudevents+json" => parse_structured(&body),
+                        _ => return Err(Rejection::MediaType("application/json or application/cloudevents+json")),
+                    }
+                };
+                let mut posted = posted.map_err(Rejection::Malformed)?;
+                if key.is_some() {
+                    posted.idempotency_key = key;
+                }
+                let accepted = self.accept(posted, token.as_deref(), &options).await?;
+                Ok(accepted_answer(&accepted))
+            }
+            Route::Batch => self.take_batch(&media_type, &body, token, &options).await,
+            Route::Health => Err(Rejection::NoSuchPath),
+        }
+    }
+
+    /// All of a batch waits for the disk together; each event has its own result.
+    async fn take_batch(
+        &self,
+        media_type: &str,
+        body: &Bytes,
+        token: Option<Arc<Token>>,
+        options: &IngestOptions,
+    ) -> Result<Answer, Rejection> {
+        let posted = parse_batch(media_type, body, BATCH_EVENTS_MAX)?;
+        let accepting = posted.into_iter().map(|posted| {
+            let token = token.clone();
+            async move {
+                let posted = posted.map_err(Rejection::Malformed)?;
+                self.accept(posted, token.as_deref(), options).await
+            }
+        });
+        let results = join_all(accepting).await;
+        let mut lines = Vec::new();
+        let mut all = true;
+        for result in &results {
+            match result {
+                Ok(accepted) => lines.extend_from_slice(&accepted_line(accepted)),
+                Err(rejection) => {
+                    all = false;
+                    self.shared.refused.fetch_add(1, Ordering::Relaxed);
+                    lines.extend_from_slice(&rejection.line());
+                }
+            }
+            lines.push(b'\n');
+        }
+        let status = if all { StatusCode::ACCEPTED } else { StatusCode::MULTI_STATUS };
+        Ok(crate::http::typed(status, "application/x-ndjson", lines.into()))
+    }
+
+    async fn accept(
+        &self,
+        posted: Parsed,
+        token: Option<&Token>,
+        options: &IngestOptions,
+    ) -> Result<(Accepted, String), Rejection> {
+        if posted.payload.len() > options.body_bytes_max {
+            return Err(Rejection::TooLarge(options.body_bytes_max));
+        }
+        let event_type = self.event_type(&posted.event_type, options)?;
+        if let Some(token) = token
+            && !token.types.is_empty()
+            && event_type::matching(&token.types, &event_type).is_none()
+        {
+            return Err(Rejection::TypeNotAllowed(event_type));
+        }
+        let (scan_ref, mut references) = references_of(&posted.payload).map_err(Rejection::Malformed)?;
+        for reference in &posted.references {
+            references.add(reference);
+        }
+        let new = NewEvent {
+            event_type: event_type.clone(),
+            content_type: posted.content_type,
+            payload: posted.payload,
+            scan_ref,
+            references,
+            token: token.map(|token| token.name.clone()).unwrap_or_default(),
+            idempotency_key: posted.idempotency_key,
+        };
+        let accepted = self.shared.store.accept(new).await?;
+        self.shared.accepted.fetch_add(u64::from(!accepted.duplicate), Ordering::Relaxed);
+        Ok((accepted, event_type))
+    }
+
+    /// The canonical name of a posted type.
+    fn event_type(&self, posted: &str, options: &IngestOptions) -> Result<String, Rejection> {
+        if let Some(known) = KnownType::find(posted) {
+            return Ok(known.name.to_owned());
+        }
+        let name = event_type::canonical(posted);
+        if options.accept_unknown_types && event_type::is_valid_name(&name) {
+            return Ok(name);
+        }
+        let names = event_type::KNOWN.iter().map(|known| known.name);
+        let nearest = event_type::nearest(posted, names).first().map(|nearest| (*nearest).to_owned());
+        Err(Rejection::UnknownType { posted: posted.to_owned(), nearest })
+    }
+
+    fn authorize(&self, headers: &HeaderMap, options: &IngestOptions) -> Result<Option<Arc<Token>>, Rejection> {
+        if !options.token_required {
+            return Ok(None);
+        }
+        let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let given = given.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        let (_, given) = given.ok_or(Rejection::Unauthorized)?;
+        let config = self.shared.store.config();
+        let token = config.token_with(&Token::digest_of(given.trim())).ok_or(Rejection::Unauthorized)?;
+        let now = self.shared.store.clock().now();
+        let mut last_used = self.shared.last_used.lock().unwrap_or_else(PoisonError::into_inner);
+        match last_used.get_mut(&token.name) {
+            Some(at) => *at = now,
+            None => {
+                last_used.insert(token.name.clone(), now);
+            }
+        }
+        Ok(Some(Arc::clone(token)))
+    }
+
+    fn health(&self) -> Answer {
+        match self.obstacle() {
+            None => json(StatusCode::OK, br#"{"status":"ok"}"#.to_vec()),
+            Some(why) => Rejection::Unhealthy(why).answer(),
+        }
+    }
+}
+
+enum Route {
+    Typed(String),
+    Any,
+    Batch,
+    Health,
+}
+
+impl Route {
+    fn of(path: &str) -> Result<Self, Rejection> {
+        match path {
+            "/v1/events" => Ok(Self::Any),
+            "/v1/events/batch" => Ok(Self::Batch),
+            "/healthz" => Ok(Self::Health),
+            _ => {
+                let name = path.strip_prefix("/v1/events/").filter(|name| !name.is_empty());
+                // A custom type may hold a slash, so the rest of the path is the type.
+                Ok(Self::Typed(percent_decode(name.ok_or(Rejection::NoSuchPath)?)))
+            }
+        }
+    }
+}
+
+/// `%41` as `A`. What does not decode stays as it is, and then is no known type.
+pub(crate) fn percent_decode(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        rest = tail;
+        if byte == b'%'
+            && let Some((digits, after)) = tail.split_first_chunk::<2>()
+            && let Ok(decoded) = data_encoding::HEXLOWER_PERMISSIVE.decode(digits)
+        {
+            bytes.extend_from_slice(&decoded);
+            rest = after;
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
+}
+
+/// A page in a browser that names a host of its own choosing (DNS rebinding) is told to go away.
+fn check_host(headers: &HeaderMap, authority: Option<&str>, ours: &[String]) -> Result<(), Rejection> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let host = hosts.next().ok_or(Rejection::Malformed("the Host header is missing".to_owned()))?;
+    if hosts.next().is_some() {
+        return Err(Rejection::Malformed("there is more than one Host header".to_owned()));
+    }
+    let host = host.to_str().map_err(|_| Rejection::Misdirected)?;
+    let is_ours = |name: &str| {
+        let name = name.trim_end_matches('.');
+        ["localhost", "127.0.0.1", "[::1]"].contains(&name.to_ascii_lowercase().as_str())
+            || ours.iter().any(|our| our.eq_ignore_ascii_case(name))
+    };
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let authority_fits = authority.is_none_or(|authority| is_ours(authority));
+    if is_ours(name) && authority_fits { Ok(()) } else { Err(Rejection::Misdirected) }
+}
+
+/// Browsers say where a request comes from; applications do not.
+fn refuse_browsers(headers: &HeaderMap) -> Result<(), Rejection> {
+    let is_browser = headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site");
+    if is_browser { Err(Rejection::Browser) } else { Ok(()) }
+}
+
+/// Without parameters, in lower case.
+fn media_type(headers: &HeaderMap) -> Result<String, Rejection> {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let value = value.ok_or(Rejection::MediaType("a Content-Type, such as application/json"))?;
+    let essence = value.split(';').next().unwrap_or_default();
+    Ok(essence.trim().to_ascii_lowercase())
+}
+
+fn content_type(headers: &HeaderMap) -> String {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    value.filter(|value| value.len() <= 256).unwrap_or("application/json").to_owned()
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Rejection> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let key = value.to_str().map(str::trim).ok().filter(|key| !key.is_empty());
+    match key {
+        Some(key) if key.len() <= Idempotency::KEY_LENGTH_MAX => Ok(Some(key.to_owned())),
+        _ => Err(Rejection::Malformed("the Idempotency-Key must have 1 to 256 visible ASCII characters".to_owned())),
+    }
+}
+
+fn accepted_line((accepted, event_type): &(Accepted, String)) -> Vec<u8> {
+    let body = serde_json::json!({
+        "id": accepted.id.to_string(),
+        "type": event_type,
+        "deliveries": accepted.deliveries,
+        "duplicate": accepted.duplicate,
+    });
+    body.to_string().into_bytes()
+}
+
+fn accepted_answer(accepted: &(Accepted, String)) -> Answer {
+    json(StatusCode::ACCEPTED, accepted_line(accepted))
+}
+
+/// Waits for all of them, polling in order, so that they queue in order.
+async fn join_all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut futures: Vec<_> = futures.map(|future| Box::pin(future)).collect();
+    let mut results: Vec<Option<F::Output>> = futures.iter().map(|_| None).collect();
+    std::future::poll_fn(move |context| {
+        let mut waiting = false;
+        for (future, result) in futures.iter_mut().zip(&mut results) {
+            if result.is_none() {
+                match future.as_mut().poll(context) {
+                    std::task::Poll::Ready(value) => *result = Some(value),
+                    std::task::Poll::Pending => waiting = true,
+                }
+            }
+        }
+        if waiting {
+            std::task::Poll::Pending
+        } else {
+            std::task::Poll::Ready(results.iter_mut().filter_map(Option::take).collect())
+        }
+    })
+    .await
+}
