@@ -19,3 +19,7 @@ pub mod store;
 pub mod ingest;
 
 pub mod dispatch;
+pub mod maintenance;
+
+pub mod admin;
+pub mod daemon;

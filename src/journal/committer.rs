@@ -28,6 +28,8 @@ pub struct Append {
     /// `None` for a barrier, which only waits for those before it.
     record: Option<Encoded>,
     urgent: bool,
+    /// Nothing is taken after this one.
+    close: bool,
     done: Option<oneshot::Sender<Result<Committed, JournalError>>>,
 }
 
@@ -48,11 +50,15 @@ impl Append {
         urgent: bool,
         done: Option<oneshot::Sender<Result<Committed, JournalError>>>,
     ) -> Self {
-        Self { record: Some(Encoded::new(record)), urgent, done }
+        Self { record: Some(Encoded::new(record)), urgent, close: false, done }
     }
 
     pub(super) fn barrier(done: oneshot::Sender<Result<Committed, JournalError>>) -> Self {
-        Self { record: None, urgent: true, done: Some(done) }
+        Self { record: None, urgent: true, close: false, done: Some(done) }
+    }
+
+    pub(super) fn close(done: oneshot::Sender<Result<Committed, JournalError>>) -> Self {
+        Self { close: true, ..Self::barrier(done) }
     }
 
     pub(super) fn size(&self) -> usize {
@@ -145,11 +151,13 @@ impl Committer {
         Self { shared, queue, clock, options, next_sequence, image, open, buffer: Vec::new(), overdue: VecDeque::new() }
     }
 
-    /// Commits until every handle is gone, or until the journal failed and nobody waits.
+    /// Commits until the journal is closed, or every handle is gone.
     pub async fn run(mut self, mut sink: impl Sink) {
-        while let Some(first) = self.first().await {
+        let mut closing = false;
+        while !closing && let Some(first) = self.first().await {
             let mut batch = vec![first];
             self.gather(&mut batch).await;
+            closing = batch.iter().any(|append| append.close);
             self.commit(batch, &mut sink);
         }
         let overdue: Vec<Append> = self.overdue.drain(..).collect();

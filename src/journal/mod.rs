@@ -224,6 +224,14 @@ impl Journal {
         ticket.await.map_or_else(|_| Err(self.stopped()), |result| result.map(|committed| committed.sequence))
     }
 
+    /// Commits what was queued before and takes nothing more.
+    pub async fn close(&self) {
+        let (done, ticket) = oneshot::channel();
+        if self.enqueue(Append::close(done)).is_ok() {
+            let _ = ticket.await;
+        }
+    }
+
     fn enqueue(&self, append: Append) -> Result<(), JournalError> {
         if let Some(why) = self.shared.failure() {
             return Err(JournalError::Failed(why));

@@ -1,0 +1,299 @@
+//! Answers on the admin socket. Whoever may connect may do everything; who it was is recorded
+//! with every change, as the kernel tells it.
+//!
+//! Decides nothing about deliveries and stores nothing itself.
+
+mod deliveries;
+mod keys;
+mod status;
+mod webhooks;
+
+pub use crate::admin::writes::Defaults;
+pub use keys::{TOKEN_PREFIX, default_token};
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, Method, StatusCode};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::protocol::{FieldError, Problem, WebhookView};
+use super::writes::Author;
+use crate::dispatch::Dispatcher;
+use crate::domain::text::printable;
+use crate::domain::webhook::FieldProblem;
+use crate::egress::Egress;
+use crate::http::{Answer, BodyError, Peer, Progress, Question, json, read_body, typed};
+use crate::ingest::{Ingest, percent_decode};
+use crate::store::{Store, StoreError};
+
+/// What the answers depend on besides the store; replaced on reload.
+#[derive(Clone, Debug)]
+pub struct AdminOptions {
+    /// What a new webhook has unless it says otherwise.
+    pub defaults: Defaults,
+    /// Configured names of the body signature and event type headers, which own headers may not take.
+    pub reserved_headers: Vec<String>,
+    /// Where ingest listens.
+    pub ingest_listen: String,
+    /// The ingest socket, if any.
+    pub ingest_socket: Option<String>,
+    /// The configuration file, if any.
+    pub config_file: Option<String>,
+    /// Loopback receivers are permitted because there is no configuration file.
+    pub trial: bool,
+    /// Below this many free bytes new events are refused.
+    pub floor: crate::maintenance::Floor,
+    /// Header names and values on the wire.
+    pub names: crate::dispatch::WireNames,
+}
+
+/// The service behind the socket. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    store: Store,
+    dispatcher: Dispatcher,
+    ingest: Ingest,
+    egress: Arc<Egress>,
+    options: ArcSwap<AdminOptions>,
+    ingest_connections: Box<dyn Fn() -> usize + Send + Sync>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Admin").finish_non_exhaustive()
+    }
+}
+
+/// The largest document an operator sends.
+const BODY_MAX: usize = 1 << 20;
+const BODY_TIME: Duration = Duration::from_secs(10);
+
+/// A request, taken apart.
+struct Call {
+    method: Method,
+    /// The path behind `/v1/`, decoded, in parts.
+    path: Vec<String>,
+    query: Vec<(String, String)>,
+    author: Author,
+    body: Bytes,
+}
+
+/// Why a call was not done.
+#[derive(Debug)]
+enum Refusal {
+    NotFound(String),
+    Method(&'static str),
+    Bad(String),
+    Fields(Vec<FieldProblem>),
+    Conflict { detail: String, current: Box<WebhookView>, submitted: Value },
+    Taken(String),
+    Store(StoreError),
+    Body(BodyError),
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+type Reply = Result<Answer, Refusal>;
+
+impl Admin {
+    /// Answers from these parts. `ingest_connections` counts the open ones.
+    pub fn new(
+        store: Store,
+        dispatcher: Dispatcher,
+        ingest: Ingest,
+        egress: Arc<Egress>,
+        options: AdminOptions,
+        ingest_connections: impl Fn() -> usize + Send + Sync + 'static,
+    ) -> Self {
+        let options = ArcSwap::from_pointee(options);
+        let ingest_connections = Box::new(ingest_connections);
+        Self { shared: Arc::new(Shared { store, dispatcher, ingest, egress, options, ingest_connections }) }
+    }
+
+    /// Takes over a changed configuration file.
+    pub fn reconfigure(&self, options: AdminOptions) {
+        self.shared.options.store(Arc::new(options));
+    }
+
+    /// Answers one request.
+    pub async fn answer(&self, peer: Peer, question: Question, progress: Progress) -> Answer {
+        let (parts, body) = question.into_parts();
+        let reply = async {
+            let body = match parts.method {
+                Method::GET | Method::HEAD | Method::DELETE => Bytes::new(),
+                _ => match read_body(&parts.headers, body, BODY_MAX, BODY_TIME).await {
+                    Ok(body) => body,
+                    // A POST that only says "do it" needs no body.
+                    Err(BodyError::LengthRequired) => Bytes::new(),
+                    Err(error) => return Err(Refusal::Body(error)),
+                },
+            };
+            progress.body_is_read();
+            self.route(self.call(&parts, peer, body)?).await
+        };
+        reply.await.unwrap_or_else(|refusal| refusal.answer())
+    }
+
+    fn call(&self, parts: &Parts, peer: Peer, body: Bytes) -> Result<Call, Refusal> {
+        let path = parts.uri.path().strip_prefix("/v1/").ok_or_else(|| no_such(parts.uri.path()))?;
+        let query = url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
+        Ok(Call {
+            method: parts.method.clone(),
+            path: path.split('/').map(percent_decode).collect(),
+            query: query.into_owned().collect(),
+            author: Author { name: author_name(peer, &parts.headers), now: self.shared.store.clock().now() },
+            body,
+        })
+    }
+
+    async fn route(&self, call: Call) -> Reply {
+        let path: Vec<&str> = call.path.iter().map(String::as_str).collect();
+        match path.as_slice() {
+            ["status"] => self.status(&call).await,
+            ["verify"] => self.verify(&call).await,
+            ["webhooks", rest @ ..] => self.webhooks(&call, rest).await,
+            ["event-types"] => self.event_types(&call),
+            ["events", rest @ ..] => self.events(&call, rest).await,
+            ["deliveries", rest @ ..] => self.deliveries(&call, rest).await,
+            ["keys", rest @ ..] => self.keys(&call, rest).await,
+            _ => Err(no_such(&format!("/v1/{}", path.join("/")))),
+        }
+    }
+}
+
+fn no_such(path: &str) -> Refusal {
+    let path: String = path.chars().take(100).collect();
+    Refusal::NotFound(format!("there is no {}", printable(&path)))
+}
+
+/// The kernel's word for who it is, and what `sudo` says of who that was before.
+fn author_name(peer: Peer, headers: &HeaderMap) -> String {
+    let Some(uid) = peer.uid else { return "unknown".to_owned() };
+    let own = user_name(uid).unwrap_or_else(|| format!("uid {uid}"));
+    let sudo = headers.get("postrider-sudo-user").and_then(|value| value.to_str().ok());
+    match sudo.filter(|_| uid == 0).filter(|name| !name.is_empty() && name.len() <= 64) {
+        Some(before) => format!("{} (sudo)", printable(before)),
+        None => own,
+    }
+}
+
+/// The name of a user id in the system's user list.
+fn user_name(uid: u32) -> Option<String> {
+    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    let number = uid.to_string();
+    users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == number).then(|| name.to_owned())
+    })
+}
+
+impl Call {
+    fn param(&self, name: &str) -> Option<&str> {
+        self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+    }
+
+    /// The first parameter that is not one of these.
+    fn check_params(&self, known: &[&str]) -> Result<(), Refusal> {
+        match self.query.iter().find(|(key, _)| !known.contains(&key.as_str())) {
+            Some((unknown, _)) => {
+                let text = format!("there is no parameter {unknown:?}; there are {}", known.join(", "));
+                Err(Refusal::Bad(text))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn document(&self) -> Result<Value, Refusal> {
+        serde_json::from_slice(&self.body).map_err(|error| Refusal::Bad(format!("the body is not JSON: {error}")))
+    }
+
+    fn only(&self, method: &Method, allowed: &'static str) -> Result<(), Refusal> {
+        if self.method == *method { Ok(()) } else { Err(Refusal::Method(allowed)) }
+    }
+}
+
+fn reply<T: Serialize>(status: StatusCode, body: &T) -> Reply {
+    match serde_json::to_vec(body) {
+        Ok(body) => Ok(json(status, body)),
+        Err(error) => Err(Refusal::Bad(error.to_string())),
+    }
+}
+
+impl Refusal {
+    fn answer(self) -> Answer {
+        let mut problem = Problem::default();
+        let status = match self {
+            Self::NotFound(detail) => {
+                problem.detail = detail;
+                StatusCode::NOT_FOUND
+            }
+            Self::Method(allowed) => {
+                problem.detail = format!("only {allowed} is allowed here");
+                StatusCode::METHOD_NOT_ALLOWED
+            }
+            Self::Bad(detail) => {
+                problem.detail = detail;
+                StatusCode::BAD_REQUEST
+            }
+            Self::Fields(fields) => {
+                let texts: Vec<String> = fields.iter().map(|one| format!("{} {}", one.field, one.detail)).collect();
+                problem.detail = texts.join("; ");
+                let error = |one: FieldProblem| FieldError { field: one.field, detail: one.detail };
+                problem.problems = fields.into_iter().map(error).collect();
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
+            Self::Conflict { detail, current, submitted } => {
+                problem.detail = detail;
+                problem.current = Some(current);
+                problem.submitted = Some(submitted);
+                StatusCode::CONFLICT
+            }
+            Self::Taken(detail) => {
+                problem.detail = detail;
+                StatusCode::CONFLICT
+            }
+            Self::Store(error) => {
+                problem.detail = error.to_string();
+                store_status(&error)
+            }
+            Self::Body(error) => {
+                let (status, detail) = match error {
+                    BodyError::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 1 MiB"),
+                    BodyError::TooSlow => (StatusCode::REQUEST_TIMEOUT, "the body did not come in time"),
+                    _ => (StatusCode::BAD_REQUEST, "the body ended early"),
+                };
+                detail.clone_into(&mut problem.detail);
+                status
+            }
+        };
+        problem.status = status.as_u16();
+        status.canonical_reason().unwrap_or("Error").clone_into(&mut problem.title);
+        let body = serde_json::to_vec(&problem).unwrap_or_default();
+        typed(status, "application/problem+json", body.into())
+    }
+}
+
+fn store_status(error: &StoreError) -> StatusCode {
+    match error {
+        StoreError::Full => StatusCode::INSUFFICIENT_STORAGE,
+        StoreError::Busy => StatusCode::TOO_MANY_REQUESTS,
+        StoreError::IndexAway(_) | StoreError::Failed(_) => StatusCode::SERVICE_UNAVAILABLE,
+        StoreError::KeyReused(_) => StatusCode::CONFLICT,
+        StoreError::Gone => StatusCode::NOT_FOUND,
+        StoreError::Io(_) | StoreError::Damaged => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}

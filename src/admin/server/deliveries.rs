@@ -1,0 +1,267 @@
+//! Searching and showing deliveries and events, resending and cancelling.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, StatusCode, header};
+
+use super::{Admin, Call, Refusal, Reply, no_such, reply};
+use crate::admin::protocol::{DeliveryView, Done, EventView, PageView};
+use crate::admin::{views, writes};
+use crate::dispatch::Prepared;
+use crate::domain::attempt::Class;
+use crate::domain::delivery::State;
+use crate::domain::event_type::KNOWN;
+use crate::domain::id::{DeliveryId, EventId, WebhookId, decode_opaque, encode_opaque};
+use crate::domain::time::Timestamp;
+use crate::domain::webhook::Webhook;
+use crate::http::typed;
+use crate::index::{Found, Page, Query, Walk};
+use crate::journal::Record;
+use crate::store::{Config, StoreError};
+
+const LIMIT_DEFAULT: usize = 50;
+const LIMIT_MAX: usize = 500;
+/// Rows one page may look at.
+const BUDGET: usize = 20_000;
+/// Payloads one page may look into.
+const BUDGET_INSIDE: usize = 1_000;
+
+const FILTERS: [&str; 12] =
+    ["ref", "q", "webhook", "type", "class", "code", "state", "since", "until", "limit", "cursor", "v"];
+
+impl Admin {
+    pub(super) fn event_types(&self, call: &Call) -> Reply {
+        call.only(&Method::GET, "GET")?;
+        let items = KNOWN.iter().map(views::event_type).collect();
+        reply(StatusCode::OK, &PageView { items, cursor: None })
+    }
+
+    pub(super) async fn deliveries(&self, call: &Call, rest: &[&str]) -> Reply {
+        match rest {
+            [] => {
+                call.only(&Method::GET, "GET")?;
+                self.list_deliveries(call).await
+            }
+            [id] => {
+                call.only(&Method::GET, "GET")?;
+                self.show_delivery(delivery_id(id)?).await
+            }
+            [id, "payload"] => {
+                call.only(&Method::GET, "GET")?;
+                let id = delivery_id(id)?;
+                self.shared.store.find(move |index| index.delivery(id)).await?.ok_or_else(|| gone(&id.to_string()))?;
+                self.payload(id.event).await
+            }
+            [id, "resend"] => {
+                call.only(&Method::POST, "POST")?;
+                let id = delivery_id(id)?;
+                self.check_can_resend(id).await?;
+                self.shared.dispatcher.resend(id, &call.author.name).await?;
+                reply(StatusCode::ACCEPTED, &Done { done: true })
+            }
+            [id, "cancel"] => {
+                call.only(&Method::POST, "POST")?;
+                let done = self.shared.dispatcher.cancel(delivery_id(id)?, &call.author.name).await?;
+                reply(StatusCode::OK, &Done { done })
+            }
+            _ => Err(no_such(&format!("/v1/deliveries/{}", rest.join("/")))),
+        }
+    }
+
+    pub(super) async fn events(&self, call: &Call, rest: &[&str]) -> Reply {
+        call.only(&Method::GET, "GET")?;
+        match rest {
+            [] => self.list_events(call).await,
+            [id] => self.show_event(event_id(id)?).await,
+            [id, "payload"] => self.payload(event_id(id)?).await,
+            _ => Err(no_such(&format!("/v1/events/{}", rest.join("/")))),
+        }
+    }
+
+    async fn list_deliveries(&self, call: &Call) -> Reply {
+        call.check_params(&FILTERS)?;
+        let config = self.shared.store.config();
+        let Some(query) = query(call, &config)? else {
+            // A webhook of that name never was, or is gone with its deliveries.
+            return reply(StatusCode::OK, &PageView::<DeliveryView> { items: Vec::new(), cursor: None });
+        };
+        let mut walk = walk(call)?;
+        let page: Page<Found> = match call.param("q") {
+            None => self.shared.store.find(move |index| index.deliveries(&query, walk, |_| true)).await?,
+            Some(wanted) => {
+                walk.budget = BUDGET_INSIDE;
+                let wanted = wanted.to_lowercase();
+                let journal = self.shared.store.journal().clone();
+                let inside = move |found: &Found| match journal.read(found.event.location).as_deref() {
+                    Ok(Record::Event { payload, .. } | Record::Carry { payload, .. }) => {
+                        String::from_utf8_lossy(payload).to_lowercase().contains(&wanted)
+                    }
+                    _ => false,
+                };
+                self.shared.store.find(move |index| index.deliveries(&query, walk, inside)).await?
+            }
+        };
+        let items = self.delivery_views(&page.rows, &config).await;
+        reply(StatusCode::OK, &PageView { items, cursor: page.next.map(cursor_of) })
+    }
+
+    async fn delivery_views(&self, rows: &[Found], config: &Config) -> Vec<DeliveryView> {
+        let mut then: HashMap<(WebhookId, u32), Option<Webhook>> = HashMap::new();
+        let mut shown = Vec::with_capacity(rows.len());
+        for found in rows {
+            let key = (found.webhook, found.webhook_version);
+            if !then.contains_key(&key) {
+                // Without it the row is shown with the webhook as it is now.
+                let version = self.shared.store.webhook_version(key.0, key.1).await.ok().flatten();
+                then.insert(key, version);
+            }
+            let then = then.get(&key).and_then(Option::as_ref);
+            shown.push(views::delivery(found, config, then, self.hold(found).as_deref()));
+        }
+        shown
+    }
+
+    /// Why a delivery that is due waits.
+    fn hold(&self, found: &Found) -> Option<String> {
+        let due = found.delivery.due_at()?;
+        if due > self.shared.store.clock().now() {
+            return None;
+        }
+        self.shared.dispatcher.hold(found.id, found.webhook).map(|hold| hold.as_str().to_owned())
+    }
+
+    async fn show_delivery(&self, id: DeliveryId) -> Reply {
+        let found = self.shared.store.find(move |index| index.delivery(id)).await?;
+        let found = found.ok_or_else(|| gone(&id.to_string()))?;
+        let config = self.shared.store.config();
+        let then = self.shared.store.webhook_version(found.webhook, found.webhook_version).await.ok().flatten();
+        let mut view = views::delivery(&found, &config, then.as_ref(), self.hold(&found).as_deref());
+        view.attempts = Some(found.attempts.iter().map(views::attempt).collect());
+        let sent_with = then.or_else(|| config.webhooks.get(&found.webhook).map(|now| Webhook::clone(now)));
+        if let Some(prepared) = sent_with.and_then(|webhook| Prepared::new(webhook.into())) {
+            let names = self.shared.options.load().names.clone();
+            let at = found.attempts.last().map_or_else(|| self.shared.store.clock().now(), |last| last.started_at);
+            let request =
+                prepared.request(&names, &found.event.event, id, &found.delivery, Bytes::new(), at);
+            view.request = Some(views::request(&request));
+        }
+        reply(StatusCode::OK, &view)
+    }
+
+    async fn list_events(&self, call: &Call) -> Reply {
+        call.check_params(&["ref", "type", "since", "until", "limit", "cursor", "v"])?;
+        let config = self.shared.store.config();
+        let query = query(call, &config)?.unwrap_or_default();
+        let walk = walk(call)?;
+        let page = self.shared.store.find(move |index| index.events(&query, walk)).await?;
+        let items: Vec<EventView> = page.rows.iter().map(views::event).collect();
+        reply(StatusCode::OK, &PageView { items, cursor: page.next.map(cursor_of) })
+    }
+
+    async fn show_event(&self, id: EventId) -> Reply {
+        let found = self.shared.store.find(move |index| index.event(id)).await?.ok_or_else(|| gone(&id.to_string()))?;
+        let deliveries = self.shared.store.find(move |index| index.deliveries_of(id)).await?;
+        let config = self.shared.store.config();
+        let mut view = views::event(&found);
+        view.delivery_list = Some(self.delivery_views(&deliveries, &config).await);
+        reply(StatusCode::OK, &view)
+    }
+
+    /// The payload as it was posted.
+    async fn payload(&self, id: EventId) -> Reply {
+        let found = self.shared.store.find(move |index| index.event(id)).await?.ok_or_else(|| gone(&id.to_string()))?;
+        let record = self.shared.store.read(found.location).await?;
+        let (Record::Event { event, payload, .. } | Record::Carry { event, payload, .. }) = &*record else {
+            return Err(Refusal::Store(StoreError::Damaged));
+        };
+        let mut answer = typed(StatusCode::OK, "application/json", payload.clone());
+        if let Ok(media_type) = HeaderValue::from_str(&event.content_type) {
+            answer.headers_mut().insert(header::CONTENT_TYPE, media_type);
+        }
+        Ok(answer)
+    }
+
+    /// A delivery whose webhook is gone has nowhere to be sent to.
+    async fn check_can_resend(&self, id: DeliveryId) -> Result<(), Refusal> {
+        let known = self.shared.store.pending_of(id).await.map_err(|error| match error {
+            StoreError::Gone => gone(&id.to_string()),
+            error => Refusal::Store(error),
+        })?;
+        let config = self.shared.store.config();
+        match config.webhooks.get(&known.webhook).filter(|webhook| webhook.exists()) {
+            Some(_) => Ok(()),
+            None => Err(Refusal::Taken("its webhook was deleted; restore it, or post the event again".to_owned())),
+        }
+    }
+}
+
+fn gone(id: &str) -> Refusal {
+    Refusal::NotFound(format!("{id} is not, or no longer, in the store"))
+}
+
+fn delivery_id(text: &str) -> Result<DeliveryId, Refusal> {
+    DeliveryId::parse(text).ok_or_else(|| Refusal::NotFound("that is not the id of a delivery (dlv_…)".to_owned()))
+}
+
+fn event_id(text: &str) -> Result<EventId, Refusal> {
+    EventId::parse(text).ok_or_else(|| Refusal::NotFound("that is not the id of an event (evt_…)".to_owned()))
+}
+
+fn cursor_of(id: DeliveryId) -> String {
+    encode_opaque(&id.to_bytes())
+}
+
+fn walk(call: &Call) -> Result<Walk, Refusal> {
+    let limit = match call.param("limit") {
+        None => LIMIT_DEFAULT,
+        Some(text) => match text.parse::<usize>() {
+            Ok(limit) if limit > 0 => limit.min(LIMIT_MAX),
+            _ => return Err(Refusal::Bad("limit must be a number from 1 to 500".to_owned())),
+        },
+    };
+    let before = call.param("cursor").map(|text| {
+        let id = decode_opaque(text).and_then(|bytes| DeliveryId::from_bytes(&bytes));
+        id.ok_or_else(|| Refusal::Bad("that is not a cursor of ours".to_owned()))
+    });
+    Ok(Walk { before: before.transpose()?, limit, budget: BUDGET })
+}
+
+/// What the filters ask for; `None` when they can match nothing.
+fn query(call: &Call, config: &Config) -> Result<Option<Query>, Refusal> {
+    let mut query = Query { reference: call.param("ref").map(ToOwned::to_owned), ..Query::default() };
+    if let Some(name) = call.param("webhook") {
+        let deleted = || config.webhooks.values().find(|webhook| webhook.name == name);
+        let known = config.webhook(name).or_else(deleted).map(|webhook| webhook.id);
+        // The id of a webhook that is gone still names its deliveries.
+        let Some(id) = known.or_else(|| WebhookId::parse(name)) else { return Ok(None) };
+        query.webhook = Some(id);
+    }
+    if let Some(text) = call.param("type") {
+        query.event_type = Some(writes::resolve_type(text, true).map_err(Refusal::Bad)?);
+    }
+    for text in call.param("class").into_iter().flat_map(|text| text.split(',')) {
+        let class = Class::parse(text).ok_or_else(|| Refusal::Bad("class must be 0, 2xx, 3xx, 4xx or 5xx".to_owned()))?;
+        query.classes.push(class);
+    }
+    if let Some(text) = call.param("code") {
+        let code = text.parse().map_err(|_| Refusal::Bad("code must be a number such as 503".to_owned()))?;
+        query.code = Some(code);
+    }
+    if let Some(text) = call.param("state") {
+        let state = State::parse(text);
+        let wrong = || Refusal::Bad("state must be pending, delivered, failed or cancelled".to_owned());
+        query.state = Some(state.ok_or_else(wrong)?);
+    }
+    query.since = call.param("since").map(instant).transpose()?;
+    query.until = call.param("until").map(instant).transpose()?;
+    query.deleted_webhooks =
+        config.webhooks.values().filter(|webhook| !webhook.exists()).map(|webhook| webhook.id).collect();
+    Ok(Some(query))
+}
+
+fn instant(text: &str) -> Result<Timestamp, Refusal> {
+    let wrong = || Refusal::Bad(format!("{text:?} is not an instant such as 2026-11-23T09:25:32Z"));
+    let parsed: jiff::Timestamp = text.parse().map_err(|_| wrong())?;
+    Ok(Timestamp::from_millis(u64::try_from(parsed.as_millisecond()).map_err(|_| wrong())?))
+}

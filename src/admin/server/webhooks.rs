@@ -1,0 +1,249 @@
+//! Creating, changing and deleting webhooks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use serde::Deserialize;
+use serde_json::Value;
+use url::Url;
+
+use super::{Admin, Call, Refusal, Reply, reply};
+use crate::admin::protocol::{PageView, WebhookView};
+use crate::admin::{views, writes};
+use crate::domain::id::WebhookId;
+use crate::domain::secret::Secret;
+use crate::domain::signature::SigningKey;
+use crate::domain::webhook::{FieldProblem, Webhook};
+use crate::store::{Config, StoreError};
+
+const ONE: &str = "GET, PUT, PATCH, DELETE";
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RotateKey {
+    signing_key: String,
+    /// How long the old key goes on signing; 0: not at all.
+    #[serde(default)]
+    keep_previous_seconds: Option<u64>,
+}
+
+impl Admin {
+    pub(super) async fn webhooks(&self, call: &Call, rest: &[&str]) -> Reply {
+        match rest {
+            [] if call.method == Method::GET => self.list_webhooks(call),
+            [] if call.method == Method::POST => self.create_webhook(call).await,
+            [] => Err(Refusal::Method("GET, POST")),
+            [name] => match call.method {
+                Method::GET => {
+                    let webhook = self.find_webhook(name)?;
+                    reply(StatusCode::OK, &self.webhook_view(&webhook))
+                }
+                Method::PUT | Method::PATCH => self.edit_webhook(call, name).await,
+                Method::DELETE => self.delete_webhook(call, name).await,
+                _ => Err(Refusal::Method(ONE)),
+            },
+            [name, verb @ ("pause" | "resume")] => {
+                call.only(&Method::POST, "POST")?;
+                self.pause_webhook(call, name, *verb == "pause").await
+            }
+            [name, "restore"] => {
+                call.only(&Method::POST, "POST")?;
+                self.restore_webhook(call, name).await
+            }
+            [name, "rotate-key"] => {
+                call.only(&Method::POST, "POST")?;
+                self.rotate_key(call, name).await
+            }
+            _ => Err(super::no_such(&format!("/v1/webhooks/{}", rest.join("/")))),
+        }
+    }
+
+    fn webhook_view(&self, webhook: &Webhook) -> WebhookView {
+        views::webhook(webhook, self.shared.dispatcher.lane(webhook.id), self.shared.store.clock().now())
+    }
+
+    fn find_webhook(&self, name: &str) -> Result<Arc<Webhook>, Refusal> {
+        let config = self.shared.store.config();
+        config.webhook(name).cloned().ok_or_else(|| unknown(name))
+    }
+
+    fn list_webhooks(&self, call: &Call) -> Reply {
+        call.check_params(&["deleted"])?;
+        let deleted = call.param("deleted") == Some("true");
+        let config = self.shared.store.config();
+        let mut listed: Vec<_> = config.webhooks.values().filter(|webhook| deleted || webhook.exists()).collect();
+        listed.sort_by(|a, b| a.name.cmp(&b.name));
+        let items = listed.into_iter().map(|webhook| self.webhook_view(webhook)).collect();
+        reply(StatusCode::OK, &PageView { items, cursor: None })
+    }
+
+    async fn create_webhook(&self, call: &Call) -> Reply {
+        let document = call.document()?;
+        let options = self.shared.options.load_full();
+        let id = WebhookId::new(call.author.now, self.shared.store.random().bits());
+        let mut webhook = writes::blank(id, &call.author, &options.defaults);
+        let problems = writes::merge(&mut webhook, &document, &call.author, &options.defaults);
+        self.check(&webhook, problems).await?;
+        let saved = self.save(call, webhook, |config, webhook| name_is_free(config, webhook)).await?;
+        reply(StatusCode::CREATED, &self.webhook_view(&saved))
+    }
+
+    async fn edit_webhook(&self, call: &Call, name: &str) -> Reply {
+        let document = call.document()?;
+        let options = self.shared.options.load_full();
+        let current = self.find_webhook(name)?;
+        self.check_version(&current, &document)?;
+        // PUT replaces everything that is not a secret or an identity; PATCH only what is sent.
+        let mut webhook = Webhook::clone(&current);
+        if call.method == Method::PUT {
+            let blank = writes::blank(current.id, &call.author, &options.defaults);
+            let (signing_key, headers) = (webhook.signing_key, webhook.headers);
+            webhook = Webhook { version: current.version, created_at: current.created_at, signing_key, headers, ..blank };
+        }
+        let problems = writes::merge(&mut webhook, &document, &call.author, &options.defaults);
+        if call.method == Method::PUT && document.get("headers").is_none() {
+            webhook.headers.clear();
+        }
+        self.check(&webhook, problems).await?;
+        let saved = self
+            .save(call, webhook, |config, webhook| {
+                name_is_free(config, webhook)?;
+                let now = config.webhooks.get(&webhook.id).filter(|now| now.exists()).ok_or(StoreError::Gone)?;
+                if now.version == current.version { Ok(()) } else { Err(self.conflict(now, &document)) }
+            })
+            .await?;
+        reply(StatusCode::OK, &self.webhook_view(&saved))
+    }
+
+    fn check_version(&self, current: &Webhook, document: &Value) -> Result<(), Refusal> {
+        match writes::version_of(document) {
+            Some(version) if version != u64::from(current.version) => Err(self.conflict(current, document)),
+            _ => Ok(()),
+        }
+    }
+
+    fn conflict(&self, current: &Webhook, document: &Value) -> Refusal {
+        let mut submitted = document.clone();
+        // What was sent comes back without its secrets.
+        if let Some(key) = submitted.get_mut("signing_key").filter(|key| key.is_string()) {
+            *key = Value::from(views::MASKED);
+        }
+        for header in submitted.get_mut("headers").and_then(Value::as_array_mut).into_iter().flatten() {
+            if header.get("secret") == Some(&Value::Bool(true))
+                && let Some(value) = header.get_mut("value")
+            {
+                *value = Value::from(views::MASKED);
+            }
+        }
+        let detail = format!(
+            "{} was changed meanwhile by {} and is at version {} now",
+            current.name, current.updated_by, current.version
+        );
+        Refusal::Conflict { detail, current: Box::new(self.webhook_view(current)), submitted }
+    }
+
+    async fn delete_webhook(&self, call: &Call, name: &str) -> Reply {
+        let mut webhook = Webhook::clone(&*self.find_webhook(name)?);
+        webhook.deleted_at = Some(call.author.now);
+        let saved = self.save(call, webhook, still_there).await?;
+        reply(StatusCode::OK, &self.webhook_view(&saved))
+    }
+
+    async fn restore_webhook(&self, call: &Call, name: &str) -> Reply {
+        let config = self.shared.store.config();
+        let id = WebhookId::parse(name);
+        let deleted = config.webhooks.values().filter(|webhook| !webhook.exists());
+        // Of several with one name, the one deleted last is meant.
+        let found = deleted.filter(|webhook| Some(webhook.id) == id || webhook.name == name).max_by_key(|w| w.deleted_at);
+        let mut webhook = Webhook::clone(found.ok_or_else(|| {
+            Refusal::NotFound(format!("no deleted webhook {name:?} can be restored; that is possible for 10 minutes"))
+        })?);
+        webhook.deleted_at = None;
+        let saved = self.save(call, webhook, |config, webhook| name_is_free(config, webhook)).await?;
+        reply(StatusCode::OK, &self.webhook_view(&saved))
+    }
+
+    async fn pause_webhook(&self, call: &Call, name: &str, paused: bool) -> Reply {
+        let mut webhook = Webhook::clone(&*self.find_webhook(name)?);
+        if webhook.paused == paused {
+            return reply(StatusCode::OK, &self.webhook_view(&webhook));
+        }
+        webhook.paused = paused;
+        let saved = self.save(call, webhook, still_there).await?;
+        reply(StatusCode::OK, &self.webhook_view(&saved))
+    }
+
+    async fn rotate_key(&self, call: &Call, name: &str) -> Reply {
+        let input: RotateKey = serde_json::from_slice(&call.body)
+            .map_err(|error| Refusal::Bad(format!("the body is not what it should be: {error}")))?;
+        let mut webhook = Webhook::clone(&*self.find_webhook(name)?);
+        let keep = input.keep_previous_seconds.map_or(Webhook::ROTATION_WINDOW, Duration::from_secs);
+        let until = call.author.now.plus(keep);
+        let previous = webhook.signing_key.map(|before| (before.current, until)).filter(|_| !keep.is_zero());
+        webhook.signing_key =
+            Some(SigningKey { current: Secret::new(input.signing_key), changed_at: call.author.now, previous });
+        self.check(&webhook, Vec::new()).await?;
+        let saved = self.save(call, webhook, still_there).await?;
+        reply(StatusCode::OK, &self.webhook_view(&saved))
+    }
+
+    /// Everything that is wrong with a webhook, the address of its receiver included.
+    async fn check(&self, webhook: &Webhook, mut problems: Vec<FieldProblem>) -> Result<(), Refusal> {
+        let options = self.shared.options.load_full();
+        let reserved: Vec<&str> = options.reserved_headers.iter().map(String::as_str).collect();
+        for problem in webhook.problems(&reserved) {
+            // A field that could not be read is not also told to be empty.
+            if !problems.iter().any(|known| problem.field.starts_with(&known.field)) {
+                problems.push(problem);
+            }
+        }
+        if !problems.iter().any(|problem| problem.field == "url")
+            && let Ok(url) = Url::parse(&webhook.url)
+            && let Err(problem) = self.shared.egress.check_url(&url).await
+        {
+            problems.push(FieldProblem::new("url", problem.to_string()));
+        }
+        if problems.is_empty() { Ok(()) } else { Err(Refusal::Fields(problems)) }
+    }
+
+    /// Stores the next version, if `allowed` still says so when it is its turn.
+    async fn save(
+        &self,
+        call: &Call,
+        webhook: Webhook,
+        allowed: impl FnOnce(&Config, &Webhook) -> Result<(), Refusal>,
+    ) -> Result<Arc<Webhook>, Refusal> {
+        let author = call.author.clone();
+        self.shared
+            .store
+            .change_webhook(move |config| {
+                allowed(config, &webhook)?;
+                let before = config.webhooks.get(&webhook.id).map_or(0, |before| before.version);
+                Ok(Webhook { version: before + 1, updated_at: author.now, updated_by: author.name, ..webhook })
+            })
+            .await
+    }
+}
+
+fn unknown(name: &str) -> Refusal {
+    let name: String = name.chars().take(80).collect();
+    Refusal::NotFound(format!("there is no webhook {name:?}"))
+}
+
+fn name_is_free(config: &Config, webhook: &Webhook) -> Result<(), Refusal> {
+    let other = config.webhooks.values().find(|other| other.exists() && other.name == webhook.name);
+    match other.filter(|other| other.id != webhook.id) {
+        Some(other) => Err(Refusal::Taken(format!("the name {:?} is taken by {}", webhook.name, other.id))),
+        None => Ok(()),
+    }
+}
+
+/// A change that does not look at versions still must not overwrite one it has not seen.
+fn still_there(config: &Config, webhook: &Webhook) -> Result<(), Refusal> {
+    match config.webhooks.get(&webhook.id) {
+        Some(now) if now.exists() && now.version == webhook.version => Ok(()),
+        Some(now) if now.exists() => Err(Refusal::Taken("it was changed at the same moment; try again".to_owned())),
+        _ => Err(Refusal::Store(StoreError::Gone)),
+    }
+}

@@ -1,0 +1,426 @@
+//! The daemon: puts the parts together, keeps them running, and takes them apart in order.
+//!
+//! The only place that names concrete adapters together. It decides nothing that concerns an
+//! event; what it decides is what happens at start, reload and stop.
+
+mod settings;
+mod state_dir;
+
+pub use state_dir::{StateDir, StateDirError};
+
+use std::io::Write as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, UnixListener};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::admin::server::{Admin, default_token};
+use crate::clock::Clock;
+use crate::config::paths::{self, Environment};
+use crate::config::{Config, Problem};
+use crate::dispatch::Dispatcher;
+use crate::egress::Egress;
+use crate::http::{Listener, Server};
+use crate::ingest::Ingest;
+use crate::journal::{JournalError, RealDisk};
+use crate::logging::{self, Logging};
+use crate::maintenance::{Maintenance, MaintenanceOptions};
+use crate::random::Random;
+use crate::secrets::{Sealer, SecretsError};
+use crate::store::{OpenError, Store, StoreOptions, Workers};
+
+/// Where things are, from flags; the rest comes from environment and configuration.
+#[derive(Clone, Debug, Default)]
+pub struct ServeFlags {
+    /// `--config`
+    pub config: Option<PathBuf>,
+    /// `--state-dir`
+    pub state_dir: Option<PathBuf>,
+    /// `--socket`
+    pub socket: Option<PathBuf>,
+}
+
+/// Why the daemon did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The configuration can not be used.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Config(Vec<Problem>),
+    /// Something that the configuration or the state directory says can not be used.
+    #[error("{0}")]
+    Unusable(String),
+    /// Somebody else uses it: another daemon, or another program on the port.
+    #[error("{0}")]
+    InUse(String),
+    /// The system does not let us.
+    #[error("{0}")]
+    NotPermitted(String),
+    /// The disk or the system failed.
+    #[error("{0}")]
+    Io(String),
+}
+
+impl ServeError {
+    /// The exit code, of sysexits.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::Unusable(_) => 78,
+            Self::InUse(_) => 75,
+            Self::NotPermitted(_) => 77,
+            Self::Io(_) => 74,
+        }
+    }
+}
+
+impl From<OpenError> for ServeError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Config(error) => Self::Unusable(error.to_string()),
+            OpenError::Journal(error) => Self::from(error),
+        }
+    }
+}
+
+impl From<JournalError> for ServeError {
+    fn from(error: JournalError) -> Self {
+        Self::Io(error.to_string())
+    }
+}
+
+impl From<SecretsError> for ServeError {
+    fn from(error: SecretsError) -> Self {
+        Self::Unusable(error.to_string())
+    }
+}
+
+/// How long requests and attempts under way may take to end at a stop.
+const STOP_PATIENCE: Duration = Duration::from_secs(9);
+/// sled's cache; about three times as much memory is used.
+const INDEX_CACHE_BYTES: u64 = 32 << 20;
+
+/// Runs the daemon until it is told to stop.
+///
+/// # Errors
+/// Why it did not start, or had to end.
+pub fn serve(flags: &ServeFlags, environment: Environment<'_>) -> Result<(), ServeError> {
+    let config_file = paths::config_file(flags.config.as_deref(), environment, &|path| path.exists());
+    let config_file = config_file.map(|located| located.path);
+    let config = Config::load(config_file.as_deref()).map_err(ServeError::Config)?;
+    let clock_for_logs = move || Clock::system().now();
+    let logging = logging::init(config.log.level, config.log.format, environment, Box::new(clock_for_logs))
+        .map_err(|error| ServeError::Io(error.to_string()))?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let is_root = rustix::process::geteuid().is_root();
+    let located = paths::state_dir(flags.state_dir.as_deref(), environment, &config, is_root)
+        .map_err(|error| ServeError::Unusable(error.to_string()))?;
+    let state_dir = StateDir::open(&located.path)?;
+    let socket = paths::server_socket(flags.socket.as_deref(), environment, &config, state_dir.path()).path;
+    let sealer = open_sealer(&config, &state_dir, environment)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("postrider")
+        .build()
+        .map_err(|error| ServeError::Io(format!("there are no threads: {error}")))?;
+    let setting = Setting { config_file, config, state_dir, socket, logging };
+    runtime.block_on(async move {
+        let (daemon, workers) = Daemon::start(setting, sealer).await?;
+        let result = daemon.run().await;
+        // The journal commits what is queued and the index what is committed.
+        for worker in workers {
+            let _ = tokio::task::spawn_blocking(move || worker.join()).await;
+        }
+        result
+    })
+}
+
+fn open_sealer(config: &Config, state_dir: &StateDir, environment: Environment<'_>) -> Result<Sealer, ServeError> {
+    let credential = environment("CREDENTIALS_DIRECTORY").map(|folder| PathBuf::from(folder).join("master.key"));
+    if let Some(credential) = credential.filter(|path| path.exists()) {
+        return Ok(Sealer::from_file(&credential, false, Random::Os)?);
+    }
+    let path = config.secrets.key_file.clone().unwrap_or_else(|| state_dir.path().join("master.key"));
+    Ok(Sealer::from_file(&path, true, Random::Os)?)
+}
+
+/// What the daemon was started with.
+struct Setting {
+    config_file: Option<PathBuf>,
+    config: Config,
+    state_dir: StateDir,
+    socket: PathBuf,
+    logging: Logging,
+}
+
+struct Daemon {
+    setting: Setting,
+    store: Store,
+    dispatcher: Dispatcher,
+    ingest: Ingest,
+    egress: Arc<Egress>,
+    admin: Admin,
+    servers: Vec<Server>,
+    listen: std::net::SocketAddr,
+    maintenance: watch::Sender<MaintenanceOptions>,
+    token_file: PathBuf,
+}
+
+impl Daemon {
+    async fn start(
+        setting: Setting,
+        sealer: Sealer,
+    ) -> Result<(Self, Vec<std::thread::JoinHandle<()>>), ServeError> {
+        let config = &setting.config;
+        let egress = Egress::new(settings::egress(config)).map_err(|error| ServeError::Unusable(error.to_string()))?;
+        let egress = Arc::new(egress);
+        // The port comes first: a second daemon should not disturb anything before it notices.
+        let ingest_listener = bind_tcp(config.ingest.listen).await?;
+        let listen = ingest_listener.local_addr().map_err(|error| ServeError::Io(error.to_string()))?;
+        let (store, workers) = open_store(&setting.state_dir, sealer)?;
+        let threads = spawn(workers)?;
+        let dispatcher = Dispatcher::new(store.clone(), Arc::clone(&egress) as _, settings::dispatch(config)?);
+        let ingest = Ingest::new(store.clone(), settings::ingest(config, listen));
+        let (maintenance, maintenance_options) = watch::channel(settings::maintenance(config));
+        let rounds = Maintenance::new(store.clone(), dispatcher.clone(), maintenance_options);
+        rounds.watch_disk();
+        let token_file = setting.state_dir.path().join("ingest.token");
+        ensure_default_token(&store, &token_file).await?;
+
+        let ingest_server = Server::new(settings::ingest(config, listen).limits);
+        let admin_options = settings::admin(config, listen, setting.config_file.as_deref())?;
+        let connections = ingest_server.clone();
+        let admin = Admin::new(
+            store.clone(),
+            dispatcher.clone(),
+            ingest.clone(),
+            Arc::clone(&egress),
+            admin_options,
+            move || connections.connections(),
+        );
+        let admin_server = Server::new(settings::ADMIN_LIMITS);
+        let admin_listener = bind_unix(&setting.socket, config.admin.group.as_deref()).await?;
+        serve_ingest(&ingest_server, Listener::Tcp(ingest_listener), &ingest);
+        if let Some(path) = &config.ingest.socket {
+            let listener = bind_unix(path, config.admin.group.as_deref()).await?;
+            serve_ingest(&ingest_server, Listener::Unix(listener), &ingest);
+        }
+        let (server, service) = (admin_server.clone(), admin.clone());
+        tokio::spawn(async move {
+            let answer = move |peer, question, progress| {
+                let service = service.clone();
+                async move { service.answer(peer, question, progress).await }
+            };
+            server.serve(Listener::Unix(admin_listener), answer).await;
+        });
+        let running = dispatcher.clone();
+        tokio::spawn(async move { running.run().await });
+        tokio::spawn(rounds.run());
+        let servers = vec![ingest_server, admin_server];
+        let daemon =
+            Self { setting, store, dispatcher, ingest, egress, admin, servers, listen, maintenance, token_file };
+        Ok((daemon, threads))
+    }
+
+    async fn run(mut self) -> Result<(), ServeError> {
+        let signals = || -> std::io::Result<_> {
+            Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?))
+        };
+        let (mut terminate, mut interrupt, mut hangup) =
+            signals().map_err(|error| ServeError::Io(format!("signals can not be received: {error}")))?;
+        self.announce();
+        let mut committed = self.store.journal().watch_committed();
+        let failure = loop {
+            tokio::select! {
+                _ = terminate.recv() => break None,
+                _ = interrupt.recv() => break None,
+                _ = hangup.recv() => self.reload(),
+                changed = committed.changed() => {
+                    if changed.is_err() || self.store.journal().failure().is_some() {
+                        break self.store.journal().failure().or_else(|| Some("the journal ended".into()));
+                    }
+                    committed.borrow_and_update();
+                }
+            }
+        };
+        self.stop(failure.is_some()).await;
+        match failure {
+            None => Ok(()),
+            Some(why) => Err(ServeError::Io(format!("the journal failed: {why}"))),
+        }
+    }
+
+    /// Accepts nothing more, ends what is under way, keeps the rest.
+    async fn stop(self, failed: bool) {
+        tracing::info!("stopping");
+        // After a failure the answers under way are 503s, which should still get out.
+        let patience = if failed { Duration::from_millis(500) } else { STOP_PATIENCE };
+        let _ = std::fs::remove_file(&self.setting.socket);
+        let [ingest, admin] = [0, 1].map(|place| self.servers.get(place).cloned());
+        let stop_server = |server: Option<Server>| async move {
+            if let Some(server) = server {
+                server.stop(patience).await;
+            }
+        };
+        let (left, (), ()) = tokio::join!(self.dispatcher.stop(patience), stop_server(ingest), stop_server(admin));
+        if left > 0 {
+            tracing::warn!(left, "attempts did not end in time; they are made again after the next start");
+        }
+        self.store.journal().close().await;
+        tracing::info!("stopped");
+    }
+
+    /// Takes over a changed configuration file; a bad one changes nothing.
+    fn reload(&mut self) {
+        let config = match Config::load(self.setting.config_file.as_deref()) {
+            Ok(config) => config,
+            Err(problems) => {
+                for problem in problems {
+                    tracing::error!("reload refused: {problem}");
+                }
+                return;
+            }
+        };
+        let taken = || -> Result<_, ServeError> {
+            let file = self.setting.config_file.as_deref();
+            Ok((settings::dispatch(&config)?, settings::admin(&config, self.listen, file)?))
+        };
+        let updated = self.egress.update(settings::egress(&config));
+        match (taken(), updated) {
+            (Ok((dispatch, admin)), Ok(())) => {
+                self.dispatcher.reconfigure(dispatch);
+                self.admin.reconfigure(admin);
+            }
+            (Err(error), _) => return tracing::error!("reload refused: {error}"),
+            (_, Err(error)) => return tracing::error!("reload refused: {error}"),
+        }
+        self.ingest.reconfigure(settings::ingest(&config, self.listen));
+        self.maintenance.send_replace(settings::maintenance(&config));
+        self.setting.logging.set_level(config.log.level);
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        for key in settings::needs_restart(&self.setting.config, &config) {
+            tracing::warn!("{key} has changed; that takes effect at the next start");
+        }
+        self.setting.config = config;
+        tracing::info!("the configuration was read again");
+    }
+
+    /// Tells whoever started it where things are and what to try.
+    fn announce(&self) {
+        let report = self.store.recovery();
+        tracing::info!(
+            listen = %self.listen,
+            state = %self.setting.state_dir.path().display(),
+            socket = %self.setting.socket.display(),
+            cut_bytes = report.cut_bytes,
+            "postrider {} is ready",
+            env!("CARGO_PKG_VERSION")
+        );
+        let program = std::env::args().next().unwrap_or_else(|| "postrider".to_owned());
+        let text = settings::welcome(
+            &program,
+            self.listen,
+            self.setting.state_dir.path(),
+            &self.setting.socket,
+            &self.token_file,
+            self.setting.config.built_in_trial,
+        );
+        // Whoever is not there to read it does not need it.
+        let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    }
+}
+
+fn open_store(state_dir: &StateDir, sealer: Sealer) -> Result<(Store, Workers), ServeError> {
+    let options = StoreOptions {
+        directory: state_dir.path().to_owned(),
+        journal: crate::journal::Options::default(),
+        index_cache_bytes: INDEX_CACHE_BYTES,
+    };
+    Ok(Store::open(Arc::new(RealDisk), options, sealer, Clock::system(), Random::Os)?)
+}
+
+fn spawn(workers: Workers) -> Result<Vec<std::thread::JoinHandle<()>>, ServeError> {
+    workers.spawn_threads().map_err(|error| ServeError::Io(format!("there are no threads: {error}")))
+}
+
+fn serve_ingest(server: &Server, listener: Listener, ingest: &Ingest) {
+    let (server, ingest) = (server.clone(), ingest.clone());
+    tokio::spawn(async move {
+        let answer = move |peer, question, progress| {
+            let ingest = ingest.clone();
+            async move { ingest.answer(peer, question, progress).await }
+        };
+        server.serve(listener, answer).await;
+    });
+}
+
+async fn bind_tcp(address: std::net::SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => ServeError::InUse(format!(
+            "{address} is in use by another program; stop it, or set another [ingest] listen address"
+        )),
+        std::io::ErrorKind::PermissionDenied => {
+            ServeError::NotPermitted(format!("{address} can not be listened on: {error}"))
+        }
+        _ => ServeError::Unusable(format!("{address} (ingest.listen) can not be listened on: {error}")),
+    })
+}
+
+/// Binds a Unix socket, 0660. One that nobody listens on is left over, and replaced.
+async fn bind_unix(path: &Path, group: Option<&str>) -> Result<UnixListener, ServeError> {
+    let wrong = |error: std::io::Error| ServeError::Unusable(format!("{}: {error}", path.display()));
+    if let Ok(metadata) = std::fs::symlink_metadata(path) {
+        if !metadata.file_type().is_socket() {
+            return Err(ServeError::Unusable(format!("{} is there and is not a socket", path.display())));
+        }
+        if tokio::net::UnixStream::connect(path).await.is_ok() {
+            return Err(ServeError::InUse(format!("another program listens on {}", path.display())));
+        }
+        std::fs::remove_file(path).map_err(wrong)?;
+    }
+    let listener = UnixListener::bind(path).map_err(wrong)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(wrong)?;
+    if let Some(group) = group
+        && let Some(gid) = settings::group_id(group)
+        && let Err(error) = std::os::unix::fs::chown(path, None, Some(gid))
+    {
+        tracing::warn!(group, %error, "the socket could not be given to the group");
+    }
+    Ok(listener)
+}
+
+/// At the first start, makes a token and writes it where applications can be given it. The file
+/// comes first: a start that is cut short is finished by the next one.
+async fn ensure_default_token(store: &Store, path: &Path) -> Result<(), ServeError> {
+    let config = store.config();
+    if !config.tokens.is_empty() {
+        return Ok(());
+    }
+    let known = std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
+    let known = known.filter(|text| text.starts_with(crate::admin::server::TOKEN_PREFIX) && text.len() > 40);
+    let fresh = store.journal().last_committed() == 0;
+    if known.is_none() && !fresh {
+        // Every token was revoked: that was somebody's wish.
+        return Ok(());
+    }
+    let is_known = known.is_some();
+    let (token, secret) = default_token(store, known);
+    if !is_known {
+        state_dir::write_private(path, secret.as_bytes(), 0o640)
+            .map_err(|error| ServeError::Io(format!("{}: {error}", path.display())))?;
+    }
+    match store.change_token("default", Some(token), "postrider (first start)").await {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            tracing::error!(%error, "the first ingest token could not be stored; it is tried again at the next start");
+            Ok(())
+        }
+    }
+}

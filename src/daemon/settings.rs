@@ -1,0 +1,176 @@
+//! From the configuration file to what each part wants to know. Pure, apart from looking up a group.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+
+use super::ServeError;
+use crate::admin::server::{AdminOptions, Defaults};
+use crate::config::{Auth, Config, UnknownTypes};
+use crate::dispatch::{DispatchOptions, WireNames};
+use crate::domain::address::AddressPolicy;
+use crate::domain::retry::{Backoff, RetryPlan};
+use crate::egress::{EgressOptions, Names};
+use crate::http::Limits;
+use crate::ingest::IngestOptions;
+use crate::maintenance::{Floor, MaintenanceOptions};
+
+/// The admin socket's peers are trusted, but may hang all the same.
+pub(super) const ADMIN_LIMITS: Limits = Limits {
+    connections_max: 64,
+    head_bytes_max: 16 << 10,
+    head_time: Duration::from_secs(60),
+    body_time: Duration::from_secs(10),
+};
+
+pub(super) fn egress(config: &Config) -> EgressOptions {
+    EgressOptions {
+        policy: AddressPolicy::new(config.egress.allow.iter().copied()),
+        allow_http: config.egress.allow_http,
+        ca_file: config.egress.ca_file.clone(),
+        names: Names::System,
+    }
+}
+
+fn names(config: &Config) -> Result<WireNames, ServeError> {
+    let name = |text: &str| {
+        let name = HeaderName::from_bytes(text.as_bytes());
+        name.map_err(|_| ServeError::Unusable(format!("{text:?} is not a header name")))
+    };
+    let agent = &config.delivery.user_agent;
+    Ok(WireNames {
+        body_signature: name(&config.signature.body_header)?,
+        event_type: name(&config.signature.event_type_header)?,
+        user_agent: HeaderValue::from_str(agent)
+            .map_err(|_| ServeError::Unusable(format!("{agent:?} (delivery.user_agent) is not a header value")))?,
+    })
+}
+
+pub(super) fn dispatch(config: &Config) -> Result<DispatchOptions, ServeError> {
+    let in_flight_max = usize::try_from(config.delivery.max_in_flight).unwrap_or(usize::MAX);
+    Ok(DispatchOptions { in_flight_max, names: names(config)? })
+}
+
+pub(super) fn ingest(config: &Config, listen: SocketAddr) -> IngestOptions {
+    let ip = listen.ip();
+    let host = if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() };
+    IngestOptions {
+        token_required: config.ingest.auth == Auth::Token,
+        body_bytes_max: usize::try_from(config.ingest.max_body_bytes).unwrap_or(usize::MAX),
+        accept_unknown_types: config.ingest.unknown_types == UnknownTypes::Accept,
+        hosts: vec![host],
+        limits: Limits {
+            connections_max: usize::try_from(config.ingest.max_connections).unwrap_or(usize::MAX),
+            head_bytes_max: 16 << 10,
+            head_time: Duration::from_secs(5),
+            body_time: Duration::from_secs(10),
+        },
+    }
+}
+
+pub(super) fn floor(config: &Config) -> Floor {
+    let percent = u8::try_from(config.retention.min_free_percent).unwrap_or(u8::MAX);
+    Floor { bytes: config.retention.min_free_bytes, percent }
+}
+
+pub(super) fn maintenance(config: &Config) -> MaintenanceOptions {
+    let days = u64::from(config.retention.days);
+    MaintenanceOptions { retention: Duration::from_hours(24 * days), floor: floor(config) }
+}
+
+pub(super) fn admin(
+    config: &Config,
+    listen: SocketAddr,
+    config_file: Option<&Path>,
+) -> Result<AdminOptions, ServeError> {
+    let delivery = &config.delivery;
+    let defaults = Defaults {
+        retry: RetryPlan {
+            count: u16::try_from(delivery.retry_count).unwrap_or(RetryPlan::COUNT_MAX),
+            interval: delivery.retry_interval,
+            backoff: Backoff::Fixed,
+            interval_max: Duration::from_hours(1).max(delivery.retry_interval),
+        },
+        timeout: delivery.timeout,
+        max_in_flight: u16::try_from(delivery.per_webhook_in_flight).unwrap_or(u16::MAX),
+        accept_unknown_types: config.ingest.unknown_types == UnknownTypes::Accept,
+    };
+    Ok(AdminOptions {
+        defaults,
+        reserved_headers: vec![config.signature.body_header.clone(), config.signature.event_type_header.clone()],
+        ingest_listen: listen.to_string(),
+        ingest_socket: config.ingest.socket.as_ref().map(|path| path.display().to_string()),
+        config_file: config_file.map(|path| path.display().to_string()),
+        trial: config.built_in_trial,
+        floor: floor(config),
+        names: names(config)?,
+    })
+}
+
+/// Keys whose change only a start can take over.
+pub(super) fn needs_restart(before: &Config, after: &Config) -> Vec<&'static str> {
+    let mut keys = Vec::new();
+    let mut compare = |same: bool, key| {
+        if !same {
+            keys.push(key);
+        }
+    };
+    compare(before.state_dir == after.state_dir, "state_dir");
+    compare(before.ingest.listen == after.ingest.listen, "ingest.listen");
+    compare(before.ingest.socket == after.ingest.socket, "ingest.socket");
+    compare(before.ingest.max_connections == after.ingest.max_connections, "ingest.max_connections");
+    compare(before.admin == after.admin, "[admin]");
+    compare(before.secrets == after.secrets, "[secrets]");
+    compare(before.log.format == after.log.format, "log.format");
+    keys
+}
+
+/// The id of a group in the system's list.
+pub(super) fn group_id(name: &str) -> Option<u32> {
+    let groups = std::fs::read_to_string("/etc/group").ok()?;
+    groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        if fields.next()? == name { fields.nth(1)?.parse().ok() } else { None }
+    })
+}
+
+/// What somebody who has just started it for the first time should read.
+pub(super) fn welcome(
+    program: &str,
+    listen: SocketAddr,
+    state_dir: &Path,
+    socket: &Path,
+    token_file: &Path,
+    trial: bool,
+) -> String {
+    let mut text = format!(
+        "postrider {} accepts events at http://{listen}/v1/events/TYPE\n\
+         \x20 token   {}\n\
+         \x20 state   {}\n\
+         \x20 socket  {}\n",
+        env!("CARGO_PKG_VERSION"),
+        token_file.display(),
+        state_dir.display(),
+        socket.display(),
+    );
+    // Writing to a String can not fail.
+    if trial {
+        let _ = writeln!(
+            text,
+            "There is no configuration file, so receivers on this machine (127.0.0.0/8, ::1) are permitted."
+        );
+    }
+    let token = token_file.display();
+    let _ = write!(
+        text,
+        "To try it, in another terminal:\n\
+         \x20 {program} webhook create --name test --url http://127.0.0.1:8080/ --event-type '*'\n\
+         \x20 curl http://{listen}/v1/events/AML_MONITORING -H \"Authorization: Bearer $(cat '{token}')\" \
+         -H 'Content-Type: application/json' -d '{{\"scanRef\":\"demo-1\"}}'\n\
+         \x20 {program} delivery list --ref demo-1\n"
+    );
+    text
+}
