@@ -15,6 +15,9 @@ const IN_FLIGHT_MAX: u64 = 128;
 /// An outcome may ride on the next group commit, and that on a slow disk; older receipts must be durable.
 const RECENT: Duration = Duration::from_millis(200);
 
+/// Longer than any retry interval used here: a delivery that has not come by then will not come.
+const STALLED: Duration = Duration::from_secs(20);
+
 /// What the receiver's books said at the moment of a fault.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AtFault {
@@ -62,6 +65,7 @@ async fn wait_delivered(
     paths: &[&str],
     deadline: Instant,
 ) -> anyhow::Result<()> {
+    let (mut open, mut progress_at) = (usize::MAX, Instant::now());
     for path in paths {
         loop {
             let taken = receiver.taken(path);
@@ -72,8 +76,11 @@ async fn wait_delivered(
             if let Some(status) = daemon.exited()? {
                 anyhow::bail!("the daemon ended by itself with {status}, {} deliveries to {path} open", missing.len());
             }
+            if missing.len() != open {
+                (open, progress_at) = (missing.len(), Instant::now());
+            }
             anyhow::ensure!(
-                Instant::now() < deadline,
+                Instant::now() < deadline && progress_at.elapsed() < STALLED,
                 "I1: {} of {} acknowledged events never reached {path}, e.g. {:?}",
                 missing.len(),
                 acked.len(),
