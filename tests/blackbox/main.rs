@@ -30,6 +30,7 @@ mod receiver;
 mod rng;
 
 use bed::{Context, Report};
+use tokio::signal::unix::{SignalKind, signal};
 
 type Running = Pin<Box<dyn Future<Output = anyhow::Result<Report>> + Send>>;
 
@@ -99,15 +100,11 @@ async fn main() -> ExitCode {
     let seed = number("SEED").unwrap_or_else(fresh_seed);
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     for scenario in chosen {
-        let outcome = tokio::select! {
-            outcome = run(scenario, seed) => outcome,
-            // Dropping the scenario kills its daemon and unmounts its disk.
-            _ = tokio::signal::ctrl_c() => return ExitCode::from(130),
-        };
-        match outcome {
+        match run(scenario, seed).await {
             Verdict::Passed => passed += 1,
             Verdict::Failed => failed += 1,
             Verdict::Skipped => skipped += 1,
+            Verdict::Interrupted => return ExitCode::from(130),
         }
     }
     println!("\n{passed} passed, {failed} failed, {skipped} skipped");
@@ -118,7 +115,13 @@ enum Verdict {
     Passed,
     Failed,
     Skipped,
+    Interrupted,
 }
+
+/// Somebody pressed Ctrl-C, or the CI machine cancelled the job.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+struct Interrupted;
 
 async fn run(scenario: &Scenario, seed: u64) -> Verdict {
     print!("{} seed={seed} ... ", scenario.name);
@@ -134,6 +137,10 @@ async fn run(scenario: &Scenario, seed: u64) -> Verdict {
         Ok(Report::Skipped(reason)) => {
             println!("SKIP: {reason}");
             Verdict::Skipped
+        }
+        Err(error) if error.is::<Interrupted>() => {
+            println!("interrupted after {seconds:.1} s");
+            Verdict::Interrupted
         }
         Err(error) => {
             println!("FAIL {seconds:.1} s: {error:#}");
@@ -151,16 +158,17 @@ async fn attempt(scenario: &Scenario, seed: u64) -> anyhow::Result<Report> {
         rounds_kill: number("ROUNDS_KILL").unwrap_or(10),
         rounds_power: number("ROUNDS_POWER").unwrap_or(5),
     };
-    // A task of its own, so that a panic is a failure of this scenario and its guards still run. In a set, so that
-    // it is aborted, not detached, when the suite is interrupted.
+    // A task of its own, so that a panic is a failure of this scenario and its guards still run.
     let mut task = tokio::task::JoinSet::new();
     task.spawn((scenario.run)(context));
-    let ended = tokio::time::timeout(SCENARIO_MAX, task.join_next()).await;
-    task.shutdown().await;
-    let outcome = match ended {
-        Ok(Some(Ok(outcome))) => outcome,
-        Ok(Some(Err(panic))) => Err(anyhow::anyhow!("{panic}")),
-        Ok(None) | Err(_) => Err(anyhow::anyhow!("did not end within {SCENARIO_MAX:?}")),
+    let outcome = tokio::select! {
+        Some(ended) = task.join_next() => ended.unwrap_or_else(|panic| Err(anyhow::anyhow!("{panic}"))),
+        () = tokio::time::sleep(SCENARIO_MAX) => Err(anyhow::anyhow!("did not end within {SCENARIO_MAX:?}")),
+        () = interruption() => return stopped(task, Interrupted.into()).await,
+    };
+    let outcome = match outcome {
+        Err(error) => stopped(task, error).await,
+        held => held,
     };
     if outcome.is_err() {
         show_log(&work.path().join("daemon.log"));
@@ -169,6 +177,20 @@ async fn attempt(scenario: &Scenario, seed: u64) -> anyhow::Result<Report> {
         }
     }
     outcome
+}
+
+/// Waits until the guards have killed the daemon and unmounted the disk: the work directory is removed right after.
+async fn stopped(mut task: tokio::task::JoinSet<anyhow::Result<Report>>, why: anyhow::Error) -> anyhow::Result<Report> {
+    task.shutdown().await;
+    Err(why)
+}
+
+async fn interruption() {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
 }
 
 /// The last words of the daemon are usually the reason.
