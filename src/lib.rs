@@ -1,3 +1,18 @@
 //! postrider: accepts events on a local port, makes them durable, and delivers them to webhooks.
+//!
+//! The modules in reading order; each imports only what stands above it (see ARCHITECTURE.md).
 
 pub mod domain;
+
+pub mod clock;
+pub mod config;
+pub mod logging;
+pub mod random;
+
+pub mod egress;
+pub mod index;
+pub mod journal;
+pub mod secrets;
+pub mod store;
+
+pub mod dispatch;

@@ -1,1 +1,247 @@
-//! To come.
+//! How a receiver is doing, and what that allows: a pure reaction to how its attempts end.
+//!
+//! A receiver that fails again and again is asked gently, one request at a time and few a second,
+//! so that it holds no places others need and is not trampled the moment it comes back. When it
+//! answers again, the rate doubles every second until it no longer matters.
+
+use std::time::Duration;
+
+/// How an attempt ended, as far as the receiver's health is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sign {
+    /// It took the event.
+    Well,
+    /// It answered, but refused this event.
+    Refused,
+    /// It did not answer, or said that it is in trouble.
+    Trouble,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// In trouble.
+    Cooling,
+    /// Answering again: so many starts per second.
+    Ramping {
+        per_second: u32,
+    },
+}
+
+/// A receiver's health. Times are of the monotonic clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Health {
+    phase: Phase,
+    /// Troubles since anything else happened.
+    troubles: u32,
+    /// Failures of any kind since the last success.
+    failures: u32,
+    /// A delivery was given up since the last success.
+    gave_up: bool,
+    second_began: Duration,
+    started_in_second: u32,
+    last_start: Option<Duration>,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self {
+            phase: Phase::Open,
+            troubles: 0,
+            failures: 0,
+            gave_up: false,
+            second_began: Duration::ZERO,
+            started_in_second: 0,
+            last_start: None,
+        }
+    }
+}
+
+/// Troubles in a row after which a receiver is asked gently.
+const TROUBLES_MAX: u32 = 5;
+/// Between two starts while it is in trouble.
+const COOLING_PAUSE: Duration = Duration::from_millis(110);
+/// Starts in the first second of its return.
+const RAMP_START: u32 = 10;
+/// From this rate on there is no limit but the webhook's own.
+const RAMP_END: u32 = 1280;
+const SECOND: Duration = Duration::from_secs(1);
+
+impl Health {
+    /// In trouble: asked gently, and not yet answering.
+    #[must_use]
+    pub fn is_cooling(&self) -> bool {
+        self.phase == Phase::Cooling
+    }
+
+    /// Held back more than the webhook's own limits say.
+    #[must_use]
+    pub fn is_limited(&self) -> bool {
+        self.phase != Phase::Open
+    }
+
+    /// Whether an operator should look: it failed several times in a row, or something was given up.
+    #[must_use]
+    pub const fn is_failing(&self) -> bool {
+        self.failures >= 3 || self.gave_up
+    }
+
+    /// Failures since the last success.
+    #[must_use]
+    pub const fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// How many exchanges may be under way, of the webhook's own limit.
+    #[must_use]
+    pub fn in_flight_max(&self, own: u16) -> u16 {
+        match self.phase {
+            Phase::Open => own,
+            Phase::Cooling => 1,
+            Phase::Ramping { per_second } => own.min(u16::try_from(per_second / RAMP_START).unwrap_or(u16::MAX)),
+        }
+    }
+
+    /// The earliest instant the next exchange may start.
+    #[must_use]
+    pub fn next_start(&self) -> Duration {
+        match (self.phase, self.last_start) {
+            (Phase::Open, _) | (_, None) => Duration::ZERO,
+            (Phase::Cooling, Some(last)) => last + COOLING_PAUSE,
+            (Phase::Ramping { per_second }, Some(_)) if self.started_in_second >= per_second => {
+                self.second_began + SECOND
+            }
+            (Phase::Ramping { .. }, Some(_)) => Duration::ZERO,
+        }
+    }
+
+    /// An exchange starts.
+    pub fn started(&mut self, now: Duration) {
+        if let Phase::Ramping { per_second } = &mut self.phase
+            && now >= self.second_began + SECOND
+        {
+            *per_second *= 2;
+            self.second_began = now;
+            self.started_in_second = 0;
+            if *per_second >= RAMP_END {
+                self.phase = Phase::Open;
+            }
+        }
+        self.started_in_second += 1;
+        self.last_start = Some(now);
+    }
+
+    /// An exchange ended.
+    pub fn ended(&mut self, sign: Sign, gave_up: bool, now: Duration) {
+        match sign {
+            Sign::Well => {
+                self.troubles = 0;
+                self.failures = 0;
+                self.gave_up = false;
+            }
+            Sign::Refused => self.troubles = 0,
+            Sign::Trouble => self.troubles = self.troubles.saturating_add(1),
+        }
+        if sign != Sign::Well {
+            self.failures = self.failures.saturating_add(1);
+            self.gave_up |= gave_up;
+        }
+        match self.phase {
+            Phase::Open if self.troubles >= TROUBLES_MAX => self.phase = Phase::Cooling,
+            // One trouble during the return sends it back.
+            Phase::Ramping { .. } if sign == Sign::Trouble => self.phase = Phase::Cooling,
+            Phase::Cooling if sign != Sign::Trouble => {
+                self.phase = Phase::Ramping { per_second: RAMP_START };
+                // The exchange that brought the good news belongs to the first second.
+                self.second_began = self.last_start.unwrap_or(now);
+                self.started_in_second = 1;
+            }
+            _ => {}
+        }
+    }
+
+    /// An operator changed the webhook or asked for another go: try as if nothing had happened.
+    pub fn forgive(&mut self) {
+        self.phase = Phase::Open;
+        self.troubles = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn cools_down_after_five_troubles_and_probes_gently() {
+        let mut health = Health::default();
+        for attempt in 0..5 {
+            assert!(!health.is_cooling());
+            health.started(at(attempt));
+            health.ended(Sign::Trouble, false, at(attempt));
+        }
+        assert!(health.is_cooling() && health.is_failing());
+        assert_eq!(health.in_flight_max(8), 1);
+        assert_eq!(health.next_start(), at(114));
+    }
+
+    #[test]
+    fn refusals_of_single_events_are_not_trouble() {
+        let mut health = Health::default();
+        for attempt in 0..50 {
+            health.started(at(attempt));
+            health.ended(Sign::Refused, true, at(attempt));
+        }
+        assert!(!health.is_limited() && health.is_failing());
+        health.ended(Sign::Well, false, at(60));
+        assert!(!health.is_failing());
+    }
+
+    /// Starts as soon as it may, against a receiver that came back; counts the starts per second.
+    #[test]
+    fn the_first_second_of_a_return_has_ten_starts_and_then_twice_as_many() {
+        let mut health = Health::default();
+        for attempt in 0..5 {
+            health.started(at(attempt));
+            health.ended(Sign::Trouble, false, at(attempt));
+        }
+        let mut starts = [0; 8];
+        let mut widest = [0; 8];
+        for millis in 1_000..9_000_u64 {
+            let now = at(millis);
+            let mut in_flight = 0;
+            // Each exchange ends within its millisecond.
+            while now >= health.next_start() && in_flight < health.in_flight_max(8) {
+                in_flight += 1;
+                health.started(now);
+                let second = usize::try_from((millis - 1_000) / 1_000).unwrap();
+                starts[second] += 1;
+                widest[second] = widest[second].max(in_flight);
+            }
+            for _ in 0..in_flight {
+                health.ended(Sign::Well, false, now);
+            }
+        }
+        assert_eq!(starts[..4], [10, 20, 40, 80]);
+        assert_eq!(widest[..4], [1, 2, 4, 8]);
+        assert!(starts[7] >= 1280, "{starts:?}");
+    }
+
+    #[test]
+    fn a_trouble_during_the_return_sends_it_back() {
+        let mut health = Health::default();
+        for _ in 0..5 {
+            health.started(at(0));
+            health.ended(Sign::Trouble, false, at(0));
+        }
+        health.started(at(200));
+        health.ended(Sign::Well, false, at(200));
+        assert!(health.is_limited() && !health.is_cooling());
+        health.started(at(201));
+        health.ended(Sign::Trouble, false, at(201));
+        assert!(health.is_cooling());
+    }
+}

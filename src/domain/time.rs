@@ -118,7 +118,7 @@ impl Day {
     /// Year, month and day of the month.
     fn civil(self) -> (i16, i8, i8) {
         let epoch = jiff::civil::date(1970, 1, 1);
-        let date = epoch.saturating_add(jiff::Span::new().days(i64::from(self.0.min(2_900_000))));
+        let date = epoch.saturating_add(jiff::Span::new().days(i64::from(self.0.min(2_932_896))));
         (date.year(), date.month(), date.day())
     }
 }
@@ -142,7 +142,7 @@ mod tests {
         assert_eq!(at.day().to_string(), "2026-11-23");
         assert_eq!(Day::parse("2026-11-23"), Some(at.day()));
         assert_eq!(Day::parse("2026-13-01"), None);
-        assert_eq!(Timestamp::from_millis(u64::MAX).day().to_string(), "9999-12-30");
+        assert_eq!(Timestamp::from_millis(u64::MAX).day().to_string(), "9999-12-31");
     }
 
     #[test]

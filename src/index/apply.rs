@@ -1,0 +1,334 @@
+//! Turns facts into rows. Facts are collected, what changes twice is written once, and the
+//! position goes last.
+//!
+//! Does not decide anything: a fact says how a delivery stands after it.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use sled::Tree;
+
+use super::rows::{self, ATTEMPTS_INLINE, AttemptRow, DeliveryParts, DeliveryRow, EventRow};
+use super::{Index, Pending, Result, contained};
+use crate::domain::attempt::Attempt;
+use crate::domain::delivery::Delivery;
+use crate::domain::event::{Event, Location};
+use crate::domain::id::{DeliveryId, EventId, WebhookId};
+use crate::domain::time::Day;
+
+/// Which tree an event's rows are in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Home {
+    Day(Day),
+    Carried,
+}
+
+#[derive(Debug)]
+struct Changed {
+    home: Home,
+    row: DeliveryRow,
+    location: Location,
+    /// Made within this batch, so there is no older pending row to remove.
+    is_new: bool,
+}
+
+/// Facts on their way into the index.
+#[derive(Debug)]
+pub struct Batch<'a> {
+    index: &'a Index,
+    /// Facts may have been applied before, wholly or in part.
+    catching_up: bool,
+    events: HashMap<EventId, (Home, EventRow)>,
+    deliveries: HashMap<DeliveryId, Changed>,
+    /// Inserts (and removals) of other rows.
+    others: HashMap<String, Vec<(Vec<u8>, Option<Vec<u8>>)>>,
+    facts: usize,
+}
+
+/// sled's own batch is a hash map: larger ones are written in random order.
+const ROWS_PER_WRITE: usize = 128;
+
+impl Index {
+    /// Begins a batch. `catching_up` when facts may have been applied before.
+    #[must_use]
+    pub fn batch(&self, catching_up: bool) -> Batch<'_> {
+        Batch {
+            index: self,
+            catching_up,
+            events: HashMap::new(),
+            deliveries: HashMap::new(),
+            others: HashMap::new(),
+            facts: 0,
+        }
+    }
+}
+
+impl Batch<'_> {
+    /// Facts collected so far.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.facts
+    }
+
+    /// Whether nothing was collected.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.facts == 0
+    }
+
+    /// An event was accepted for these webhooks, each with its version.
+    pub fn accepted(&mut self, event: &Event, targets: &[(WebhookId, u32)], location: Location, payload_length: usize) {
+        self.facts += 1;
+        let home = Home::Day(event.created_at().day());
+        self.put_event(home, event, location, payload_length, targets.len());
+        if let Some(known) = &event.idempotency {
+            let key = rows::idempotency_key(&event.token, &known.key);
+            let row = rows::idempotency_row(&key, event.id, known.digest);
+            self.other(format!("idem.{}", event.created_at().day()), key, Some(row));
+        }
+        for (ordinal, (webhook, version)) in (0..).zip(targets) {
+            let row = DeliveryRow {
+                webhook: *webhook.as_bytes(),
+                version: *version,
+                parts: DeliveryParts::from(&Delivery::accepted(event.created_at())),
+                older_chunks: 0,
+                attempts: Vec::new(),
+            };
+            let id = DeliveryId { event: event.id, ordinal };
+            self.deliveries.insert(id, Changed { home, row, location, is_new: !self.catching_up });
+        }
+    }
+
+    /// An attempt was made. One of an event that is gone changes nothing.
+    ///
+    /// # Errors
+    /// When the index can not be read.
+    pub fn attempted(&mut self, id: DeliveryId, version: u32, attempt: &Attempt, delivery: &Delivery) -> Result<()> {
+        self.facts += 1;
+        let mut overflow = None;
+        if let Some(changed) = self.change(id)? {
+            let row = &mut changed.row;
+            row.version = version;
+            row.parts = DeliveryParts::from(delivery);
+            if row.attempts.last().is_none_or(|last| last.number < attempt.number) {
+                row.attempts.push(AttemptRow::from(attempt));
+            }
+            if row.attempts.len() > ATTEMPTS_INLINE * 2 && row.older_chunks < u8::MAX {
+                let older: Vec<AttemptRow> = row.attempts.drain(..ATTEMPTS_INLINE).collect();
+                overflow = Some((changed.home, rows::chunk_key(id, row.older_chunks), older));
+                row.older_chunks += 1;
+            }
+        }
+        if let Some((home, key, older)) = overflow {
+            let row = rows::encode(&key, &older);
+            self.other(log_name(home), key.to_vec(), Some(row));
+        }
+        Ok(())
+    }
+
+    /// A delivery changed without an attempt.
+    ///
+    /// # Errors
+    /// When the index can not be read.
+    pub fn changed(&mut self, id: DeliveryId, delivery: &Delivery) -> Result<()> {
+        self.facts += 1;
+        if let Some(changed) = self.change(id)? {
+            changed.row.parts = DeliveryParts::from(delivery);
+        }
+        Ok(())
+    }
+
+    /// An event was carried forward, with everything known of it; its old rows go.
+    ///
+    /// # Errors
+    /// When the index can not be read.
+    pub fn carried(
+        &mut self,
+        event: &Event,
+        deliveries: &[((WebhookId, u32), Delivery, &[Attempt])],
+        location: Location,
+        payload_length: usize,
+    ) -> Result<()> {
+        self.facts += 1;
+        let old_home = Home::Day(event.created_at().day());
+        if let Some(tree) = self.index.existing(&log_name(old_home))? {
+            for item in tree.scan_prefix(event.id.as_bytes()) {
+                self.other(log_name(old_home), item?.0.to_vec(), None);
+            }
+            for reference in event.references.as_slice() {
+                self.other(reference_name(old_home), rows::reference_key(reference, event.id), None);
+            }
+        }
+        self.put_event(Home::Carried, event, location, payload_length, deliveries.len());
+        for (ordinal, ((webhook, version), delivery, attempts)) in (0..).zip(deliveries) {
+            let id = DeliveryId { event: event.id, ordinal };
+            if let Some(newer) = self.newer_than(id, delivery)? {
+                // An attempt ended while its event was being carried; what it came to stands.
+                let row = DeliveryRow { older_chunks: 0, ..newer };
+                self.deliveries.insert(id, Changed { home: Home::Carried, row, location, is_new: false });
+                continue;
+            }
+            let mut attempts: Vec<AttemptRow> = attempts.iter().map(AttemptRow::from).collect();
+            let mut older_chunks = 0;
+            while attempts.len() > ATTEMPTS_INLINE * 2 {
+                let older: Vec<AttemptRow> = attempts.drain(..ATTEMPTS_INLINE).collect();
+                let key = rows::chunk_key(id, older_chunks);
+                self.other(log_name(Home::Carried), key.to_vec(), Some(rows::encode(&key, &older)));
+                older_chunks += 1;
+            }
+            let parts = DeliveryParts::from(delivery);
+            let row = DeliveryRow { webhook: *webhook.as_bytes(), version: *version, parts, older_chunks, attempts };
+            self.deliveries.insert(id, Changed { home: Home::Carried, row, location, is_new: false });
+        }
+        Ok(())
+    }
+
+    /// A webhook got a new version; older ones stay readable for the deliveries made with them.
+    pub fn webhook_version(&mut self, webhook: WebhookId, version: u32, body: &[u8]) {
+        self.facts += 1;
+        let key = rows::version_key(webhook, version);
+        let row = rows::seal_keyed(&key, body.to_vec());
+        self.other("versions".to_owned(), key, Some(row));
+    }
+
+    /// Removes a carried event whose time is up.
+    ///
+    /// # Errors
+    /// When the index can not be read.
+    pub fn forget_carried(&mut self, event: &Event) -> Result<()> {
+        self.facts += 1;
+        for item in self.index.carried.scan_prefix(event.id.as_bytes()) {
+            self.other(log_name(Home::Carried), item?.0.to_vec(), None);
+        }
+        for reference in event.references.as_slice() {
+            self.other(reference_name(Home::Carried), rows::reference_key(reference, event.id), None);
+        }
+        Ok(())
+    }
+
+    /// Writes everything, then the position when one is given.
+    ///
+    /// # Errors
+    /// When the index can not be written; the position is then as it was.
+    pub fn commit(mut self, position: Option<u64>) -> Result<()> {
+        let index = self.index;
+        let events: Vec<_> = self.events.drain().collect();
+        for (id, (home, row)) in events {
+            let key = id.as_bytes();
+            self.other(log_name(home), key.to_vec(), Some(rows::encode(key, &row)));
+        }
+        let deliveries: Vec<_> = self.deliveries.drain().collect();
+        for (id, changed) in deliveries {
+            let key = id.to_bytes();
+            let delivery = changed.row.parts.into_domain()?;
+            let webhook = WebhookId::from_bytes(changed.row.webhook);
+            if delivery.due_at().is_some() {
+                let pending = Pending { id, webhook, location: changed.location, delivery };
+                self.other("pending".to_owned(), key.to_vec(), Some(rows::pending_row(&key, &pending)));
+            } else if !changed.is_new {
+                self.other("pending".to_owned(), key.to_vec(), None);
+            }
+            self.other(log_name(changed.home), key.to_vec(), Some(rows::encode(&key, &changed.row)));
+        }
+        contained(|| {
+            for (name, rows) in std::mem::take(&mut self.others) {
+                write_rows(&index.tree(&name)?, rows)?;
+            }
+            if let Some(position) = position {
+                index.meta.insert("position", rows::encode(b"position", &position))?;
+            }
+            Ok(())
+        })
+    }
+
+    fn put_event(&mut self, home: Home, event: &Event, location: Location, payload_length: usize, targets: usize) {
+        for reference in event.references.as_slice() {
+            let key = rows::reference_key(reference, event.id);
+            let row = rows::seal_keyed(&key, Vec::new());
+            self.other(reference_name(home), key, Some(row));
+        }
+        self.events.insert(event.id, (home, EventRow::new(event, location, payload_length, targets)));
+    }
+
+    /// The delivery's row when more attempts were made than are being carried.
+    fn newer_than(&mut self, id: DeliveryId, carried: &Delivery) -> Result<Option<DeliveryRow>> {
+        let Some(known) = self.change(id)? else { return Ok(None) };
+        let row = known.row.clone();
+        Ok((row.parts.into_domain()?.attempts_made() > carried.attempts_made()).then_some(row))
+    }
+
+    /// The delivery's row, from this batch or from the index.
+    fn change(&mut self, id: DeliveryId) -> Result<Option<&mut Changed>> {
+        match self.deliveries.entry(id) {
+            Entry::Occupied(known) => Ok(Some(known.into_mut())),
+            Entry::Vacant(vacant) => {
+                let index = self.index;
+                let Some((home, row)) = contained(|| stored_delivery(index, id))? else { return Ok(None) };
+                let location = match self.events.get(&id.event) {
+                    Some((_, event)) => event.location,
+                    None => match contained(|| stored_location(index, home, id.event))? {
+                        Some(location) => location,
+                        None => return Ok(None),
+                    },
+                };
+                let location = rows::location_from(location);
+                Ok(Some(vacant.insert(Changed { home, row, location, is_new: false })))
+            }
+        }
+    }
+
+    fn other(&mut self, tree: String, key: Vec<u8>, row: Option<Vec<u8>>) {
+        self.others.entry(tree).or_default().push((key, row));
+    }
+}
+
+fn write_rows(tree: &Tree, mut rows: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Result<()> {
+    // In key order the tree's pages are visited once. Stable, so of two changes to a row the later wins.
+    rows.sort_by(|a, b| a.0.cmp(&b.0));
+    let mut rows = rows.into_iter().peekable();
+    while rows.peek().is_some() {
+        let mut batch = sled::Batch::default();
+        for (key, row) in rows.by_ref().take(ROWS_PER_WRITE) {
+            match row {
+                Some(row) => batch.insert(key, row),
+                None => batch.remove(key),
+            }
+        }
+        tree.apply_batch(batch)?;
+    }
+    Ok(())
+}
+
+fn stored_delivery(index: &Index, id: DeliveryId) -> Result<Option<(Home, DeliveryRow)>> {
+    let key = id.to_bytes();
+    let day = Home::Day(id.event.created_at().day());
+    if let Some(row) = index.existing(&log_name(day))?.map(|tree| tree.get(key)).transpose()?.flatten() {
+        return Ok(Some((day, rows::decode(&key, &row, "a delivery")?)));
+    }
+    match index.carried.get(key)? {
+        Some(row) => Ok(Some((Home::Carried, rows::decode(&key, &row, "a carried delivery")?))),
+        None => Ok(None),
+    }
+}
+
+fn stored_location(index: &Index, home: Home, event: EventId) -> Result<Option<(u64, u32, u32)>> {
+    let key = event.as_bytes();
+    match index.tree(&log_name(home))?.get(key)? {
+        Some(row) => Ok(Some(rows::decode::<EventRow>(key, &row, "an event")?.location)),
+        None => Ok(None),
+    }
+}
+
+fn log_name(home: Home) -> String {
+    match home {
+        Home::Day(day) => format!("log.{day}"),
+        Home::Carried => "carried".to_owned(),
+    }
+}
+
+fn reference_name(home: Home) -> String {
+    match home {
+        Home::Day(day) => format!("ref.{day}"),
+        Home::Carried => "carried.ref".to_owned(),
+    }
+}

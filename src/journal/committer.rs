@@ -1,0 +1,402 @@
+//! Group commit: everything that waits is written together and made durable with one sync.
+//!
+//! There is one committer, on a thread of its own (in simulations: a task). It alone writes. A
+//! full disk undoes the batch and is told to those who asked; any other failed write, and any
+//! failed sync, ends the journal for good, because nobody can know any more what is on the disk.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use super::disk::SegmentFile;
+use super::frame::{FRAME_LENGTH, FrameHeader, VERSION};
+use super::recovery::Options;
+use super::{Committed, ConfigImage, JournalError, Record, Segment, Shared, segment_path};
+use crate::clock::Clock;
+use crate::domain::event::Location;
+use crate::domain::time::Day;
+
+/// A record on its way to the disk, already encoded by whoever queued it.
+#[derive(Debug)]
+pub struct Append {
+    /// `None` for a barrier, which only waits for those before it.
+    record: Option<Encoded>,
+    urgent: bool,
+    done: Option<oneshot::Sender<Result<Committed, JournalError>>>,
+}
+
+#[derive(Debug)]
+struct Encoded {
+    record: Arc<Record>,
+    kind: u8,
+    meta: Vec<u8>,
+    payload: Bytes,
+    body_crc: u32,
+    /// The folder it belongs in, when that is not today's.
+    day: Option<Day>,
+}
+
+impl Append {
+    pub(super) fn new(
+        record: Record,
+        urgent: bool,
+        done: Option<oneshot::Sender<Result<Committed, JournalError>>>,
+    ) -> Self {
+        Self { record: Some(Encoded::new(record)), urgent, done }
+    }
+
+    pub(super) fn barrier(done: oneshot::Sender<Result<Committed, JournalError>>) -> Self {
+        Self { record: None, urgent: true, done: Some(done) }
+    }
+
+    pub(super) fn size(&self) -> usize {
+        self.record.as_ref().map_or(0, Encoded::size)
+    }
+
+    fn finish(self, result: Result<Committed, JournalError>) {
+        if let Some(done) = self.done {
+            // The asker may have given up waiting; the record stands all the same.
+            let _ = done.send(result);
+        }
+    }
+}
+
+impl Encoded {
+    fn new(record: Record) -> Self {
+        let (kind, meta, payload) = record.encode();
+        let body_crc = crc32c::crc32c_append(crc32c::crc32c(&meta), &payload);
+        let day = match &record {
+            Record::Event { event, .. } => Some(event.created_at().day()),
+            // A carried event belongs to the day it was last touched: from then its time runs.
+            Record::Carry { event, deliveries, .. } => last_activity_day(event.created_at().day(), deliveries),
+            _ => None,
+        };
+        Self { record: Arc::new(record), kind, meta, payload, body_crc, day }
+    }
+
+    fn size(&self) -> usize {
+        FRAME_LENGTH + self.meta.len() + self.payload.len()
+    }
+}
+
+/// `None` (today) while something is still to be sent.
+fn last_activity_day(created: Day, deliveries: &[super::CarriedDelivery]) -> Option<Day> {
+    if deliveries.iter().any(|carried| carried.delivery.due_at().is_some()) {
+        return None;
+    }
+    let last = deliveries.iter().flat_map(|carried| &carried.attempts).map(|attempt| attempt.started_at.day()).max();
+    Some(last.unwrap_or(created).max(created))
+}
+
+/// Told of every commit, on the committer's thread, before those who wait for it.
+pub trait Sink: Send {
+    /// The records are on stable storage.
+    fn committed(&mut self, records: &[Committed]);
+}
+
+#[derive(Debug)]
+struct Open {
+    name: u64,
+    segment: Segment,
+    file: Box<dyn SegmentFile>,
+}
+
+/// The one writer.
+#[derive(Debug)]
+pub struct Committer {
+    shared: Arc<Shared>,
+    queue: mpsc::UnboundedReceiver<Append>,
+    clock: Clock,
+    options: Options,
+    next_sequence: u64,
+    image: ConfigImage,
+    open: Option<Open>,
+    buffer: Vec<u8>,
+    /// Facts that found the disk full and wait for room.
+    overdue: VecDeque<Append>,
+}
+
+impl Committer {
+    /// The longest a fact waits for company.
+    pub const FACT_WAIT_MAX: Duration = Duration::from_millis(50);
+    /// The most records of one batch.
+    const BATCH_MAX: usize = 1024;
+    /// A batch that has reached this many bytes is closed.
+    const BATCH_BYTES_MAX: usize = 4 << 20;
+    /// How long facts that found the disk full wait until they are tried again.
+    const FULL_WAIT: Duration = Duration::from_secs(1);
+
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        queue: mpsc::UnboundedReceiver<Append>,
+        clock: Clock,
+        options: Options,
+        next_sequence: u64,
+        image: ConfigImage,
+        open: Option<(u64, Segment, Box<dyn SegmentFile>)>,
+    ) -> Self {
+        let open = open.map(|(name, segment, file)| Open { name, segment, file });
+        Self { shared, queue, clock, options, next_sequence, image, open, buffer: Vec::new(), overdue: VecDeque::new() }
+    }
+
+    /// Commits until every handle is gone, or until the journal failed and nobody waits.
+    pub async fn run(mut self, mut sink: impl Sink) {
+        while let Some(first) = self.first().await {
+            let mut batch = vec![first];
+            self.gather(&mut batch).await;
+            self.commit(batch, &mut sink);
+        }
+        let overdue: Vec<Append> = self.overdue.drain(..).collect();
+        if !overdue.is_empty() {
+            self.commit(overdue, &mut sink);
+        }
+    }
+
+    async fn first(&mut self) -> Option<Append> {
+        if self.overdue.is_empty() {
+            return self.queue.recv().await;
+        }
+        match tokio::time::timeout(Self::FULL_WAIT, self.queue.recv()).await {
+            Ok(None) => return None,
+            // Facts keep their order: what waited for room goes before what came since.
+            Ok(Some(newer)) => self.overdue.push_back(newer),
+            Err(_) => {}
+        }
+        self.overdue.pop_front()
+    }
+
+    /// Takes what waits. A batch of facts alone waits a little for an urgent record.
+    async fn gather(&mut self, batch: &mut Vec<Append>) {
+        let deadline = tokio::time::Instant::now() + Self::FACT_WAIT_MAX;
+        let mut bytes: usize = batch.iter().map(Append::size).sum();
+        let mut urgent = batch.iter().any(|append| append.urgent);
+        while batch.len() < Self::BATCH_MAX && bytes < Self::BATCH_BYTES_MAX {
+            let next = match self.overdue.pop_front() {
+                Some(overdue) => Some(overdue),
+                None if urgent => self.queue.try_recv().ok(),
+                None => tokio::time::timeout_at(deadline, self.queue.recv()).await.ok().flatten(),
+            };
+            let Some(next) = next else { break };
+            bytes += next.size();
+            urgent |= next.urgent;
+            batch.push(next);
+        }
+    }
+
+    /// Writes a batch and makes it durable, or tells everyone why not.
+    pub fn commit(&mut self, mut batch: Vec<Append>, sink: &mut impl Sink) {
+        for append in &batch {
+            self.shared.waiting_bytes.fetch_sub(append.size(), Ordering::Relaxed);
+        }
+        if let Some(why) = self.shared.failure() {
+            return refuse(batch, &JournalError::Failed(why));
+        }
+        let today = self.clock.now().day();
+        // Each folder's records together, and today's last, so that the open segment is today's.
+        batch.sort_by_key(|append| {
+            let day = append.record.as_ref().and_then(|record| record.day).unwrap_or(today);
+            (day == today, day)
+        });
+        let mut pass = Pass::default();
+        let begun = self.next_sequence;
+        let result = self.write(&batch, today, &mut pass);
+        let rest = batch.split_off(if result.is_ok() { batch.len() } else { pass.durable_appends });
+        pass.committed.truncate(pass.durable_records);
+        if let Err(error) = &result
+            && !is_full(error)
+        {
+            self.shared.fail(&error.to_string());
+            tracing::error!(%error, "writing the journal failed; nothing is accepted any more");
+        }
+        // Sequences given to what was not kept are used again.
+        self.next_sequence = begun;
+        self.conclude(batch, &pass.committed, sink);
+        if result.is_err() {
+            match self.shared.failure() {
+                Some(why) => refuse(rest, &JournalError::Failed(why)),
+                None => self.undo(rest),
+            }
+        }
+    }
+
+    fn write(&mut self, batch: &[Append], today: Day, pass: &mut Pass) -> io::Result<()> {
+        self.buffer.clear();
+        for (place, append) in batch.iter().enumerate() {
+            let Some(encoded) = &append.record else { continue };
+            let day = encoded.day.unwrap_or(today);
+            let fits = self.open.as_ref().is_some_and(|open| {
+                open.segment.day == day
+                    && open.segment.length + (self.buffer.len() as u64) < self.options.segment_bytes_max
+            });
+            if !fits {
+                self.flush(place, pass)?;
+                let snapshot = self.rotate(day)?;
+                pass.committed.push(snapshot);
+            }
+            pass.committed.push(self.put(encoded));
+        }
+        self.flush(batch.len(), pass)
+    }
+
+    /// Encodes a record behind what is in the buffer.
+    fn put(&mut self, encoded: &Encoded) -> Committed {
+        let open = self.open.as_ref();
+        let (name, length) = open.map_or((0, 0), |open| (open.name, open.segment.length));
+        let location = Location {
+            segment: name,
+            offset: u32::try_from(length + self.buffer.len() as u64).unwrap_or(u32::MAX),
+            length: u32::try_from(encoded.size()).unwrap_or(u32::MAX),
+        };
+        let sequence = self.next_sequence;
+        self.next_sequence += 1;
+        let body_length = encoded.meta.len() + encoded.payload.len();
+        let header = FrameHeader {
+            version: VERSION,
+            kind: encoded.kind,
+            body_length: u32::try_from(body_length).unwrap_or(u32::MAX),
+            meta_length: u32::try_from(encoded.meta.len()).unwrap_or(u32::MAX),
+            sequence,
+            body_crc: encoded.body_crc,
+        };
+        self.buffer.extend_from_slice(&header.encode());
+        self.buffer.extend_from_slice(&encoded.meta);
+        self.buffer.extend_from_slice(&encoded.payload);
+        Committed { sequence, location, record: Arc::clone(&encoded.record) }
+    }
+
+    /// Writes the buffer and makes it durable, which settles the first `appends` of the batch.
+    /// The one place that syncs contents.
+    fn flush(&mut self, appends: usize, pass: &mut Pass) -> io::Result<()> {
+        if let Some(open) = self.open.as_mut().filter(|_| !self.buffer.is_empty()) {
+            open.file.write_at(&self.buffer, open.segment.length)?;
+            open.file.sync().map_err(not_full)?;
+            open.segment.length += self.buffer.len() as u64;
+            let mut segments = self.shared.segments.write().unwrap_or_else(PoisonError::into_inner);
+            segments.insert(open.name, open.segment);
+            self.buffer.clear();
+        }
+        for committed in &pass.committed[pass.durable_records..] {
+            // Only what is durable counts for the next snapshot.
+            if !matches!(*committed.record, Record::Snapshot { .. }) {
+                self.image.apply(&committed.record);
+            }
+        }
+        pass.durable_records = pass.committed.len();
+        pass.durable_appends = appends;
+        Ok(())
+    }
+
+    /// Begins a new segment in a day's folder, with a snapshot of the configuration.
+    fn rotate(&mut self, day: Day) -> io::Result<Committed> {
+        let name = self.next_sequence;
+        let folder = self.shared.directory.join(day.to_string());
+        let path = segment_path(&self.shared.directory, day, name);
+        self.shared.disk.create_dir(&folder)?;
+        let file = match self.shared.disk.create(&path) {
+            // Left by a batch that found the disk full.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let mut file = self.shared.disk.open_to_append(&path)?;
+                file.truncate(0)?;
+                file
+            }
+            created => created?,
+        };
+        self.shared.disk.sync_dir(&folder).map_err(not_full)?;
+        self.shared.disk.sync_dir(&self.shared.directory).map_err(not_full)?;
+        self.open = Some(Open { name, segment: Segment { day, length: 0 }, file });
+        let snapshot = Record::Snapshot { at: self.clock.now(), image: self.image.clone() };
+        Ok(self.put(&Encoded::new(snapshot)))
+    }
+
+    /// Tells everyone of what is durable now.
+    fn conclude(&mut self, batch: Vec<Append>, committed: &[Committed], sink: &mut impl Sink) {
+        if let Some(last) = committed.last() {
+            let mut cache = self.shared.cache.lock().unwrap_or_else(PoisonError::into_inner);
+            for one in committed {
+                if matches!(*one.record, Record::Event { .. }) {
+                    cache.put(one.location, Arc::clone(&one.record));
+                }
+            }
+            drop(cache);
+            self.next_sequence = last.sequence + 1;
+            sink.committed(committed);
+            self.shared.committed.send_replace(last.sequence);
+        }
+        // Snapshots are the committer's own; nobody waits for them.
+        let mut asked = committed.iter().filter(|one| !matches!(*one.record, Record::Snapshot { .. }));
+        let last = self.next_sequence - 1;
+        for append in batch {
+            let result = if append.record.is_some() { asked.next().cloned() } else { Some(marker(last)) };
+            if let Some(result) = result {
+                append.finish(Ok(result));
+            }
+        }
+    }
+
+    /// The disk is full: takes back what was written of `rest`. Facts are kept for later.
+    fn undo(&mut self, rest: Vec<Append>) {
+        self.buffer.clear();
+        if let Err(error) = self.cut_back() {
+            self.shared.fail(&format!("the disk is full, and the journal could not be cut back: {error}"));
+        }
+        let (facts, asked): (Vec<_>, Vec<_>) =
+            rest.into_iter().partition(|append| append.done.is_none() && append.record.is_some());
+        for fact in facts.into_iter().rev() {
+            self.shared.waiting_bytes.fetch_add(fact.size(), Ordering::Relaxed);
+            self.overdue.push_front(fact);
+        }
+        refuse(asked, &JournalError::Full);
+    }
+
+    fn cut_back(&mut self) -> io::Result<()> {
+        let Some(mut open) = self.open.take() else { return Ok(()) };
+        if open.segment.length == 0 {
+            // A segment without its snapshot is begun anew, perhaps in another folder.
+            drop(open.file);
+            return self.shared.disk.remove_file(&segment_path(&self.shared.directory, open.segment.day, open.name));
+        }
+        open.file.truncate(open.segment.length)?;
+        open.file.sync()?;
+        self.open = Some(open);
+        Ok(())
+    }
+}
+
+/// How far a batch got.
+#[derive(Debug, Default)]
+struct Pass {
+    /// Records written so far, snapshots among them.
+    committed: Vec<Committed>,
+    /// How many of them are durable.
+    durable_records: usize,
+    /// How many of the batch's appends that settles.
+    durable_appends: usize,
+}
+
+/// What a barrier resolves to: only the sequence means something.
+fn marker(sequence: u64) -> Committed {
+    let location = Location { segment: 0, offset: 0, length: 0 };
+    let record = Record::Snapshot { at: crate::domain::time::Timestamp::default(), image: ConfigImage::default() };
+    Committed { sequence, location, record: Arc::new(record) }
+}
+
+fn refuse(batch: Vec<Append>, error: &JournalError) {
+    for append in batch {
+        append.finish(Err(error.clone()));
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// A sync that fails is final whatever the reason, so its error must not pass for a full disk.
+fn not_full(error: io::Error) -> io::Error {
+    io::Error::other(format!("sync failed: {error}"))
+}

@@ -1,0 +1,389 @@
+//! The journal: what is true.
+//!
+//! An append-only sequence of checksummed records in segment files, a folder per day of
+//! retention. A record is *committed* when `fdatasync` has returned after it was written; nobody
+//! is told of anything earlier. The journal does not know what the records mean to the rest, and
+//! is never changed in place: a torn tail is cut, damage elsewhere is copied aside and skipped,
+//! and a whole folder goes when its time is up.
+//!
+//! ```text
+//! journal/2026-11-23/00000000000000000001.seg      first record: snapshot of the configuration
+//!                    00000000000000048213.seg      named by the sequence of its first record
+//!         2026-11-24/…
+//!         quarantine/…48213-10240-311.bad          bytes that did not check out
+//!
+//! record, little-endian:
+//!   0  magic "PRJ1"        4  version u8 · kind u8 · zero u16     8  body length u32
+//!  12  meta length u32    16  sequence u64                       24  CRC32C of the body u32
+//!  28  CRC32C of bytes 0..28                                     32  body: meta, then payload
+//! ```
+//!
+//! Invariants: sequences rise over the segments in name order; a segment begins with a snapshot,
+//! so the newest whole segment is enough to know the configuration; after the first failed sync
+//! nothing is appended any more.
+
+mod committer;
+mod disk;
+mod frame;
+mod reader;
+mod record;
+mod recovery;
+
+pub use committer::{Append, Committer, Sink};
+pub use disk::{Disk, DiskEntry, RealDisk, SegmentFile};
+pub use frame::{FRAME_LENGTH, Frame};
+pub use reader::{Replayed, SegmentReader};
+pub use record::{
+    AttemptRecord, CarriedDelivery, ChangeCause, ChangeRecord, Collection, ConfigImage, ConfigRecord, Record, Target,
+};
+pub use recovery::{Opened, Options, RecoveryReport};
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::domain::event::Location;
+use crate::domain::time::Day;
+
+/// What a caller of the journal can react to.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The disk is full; nothing of the batch was kept. Later appends may succeed.
+    #[error("the disk that holds the journal is full")]
+    Full,
+    /// A write or sync failed, now or earlier. Nothing is accepted until the daemon has started
+    /// anew and read the journal from the disk.
+    #[error("the journal failed and takes nothing more: {0}")]
+    Failed(Arc<str>),
+    /// More is waiting to be committed than the bound allows.
+    #[error("the journal is behind: {0} bytes wait to be written")]
+    Busy(usize),
+    /// A record did not check out.
+    #[error("the record at {0:?} is damaged")]
+    Damaged(Location),
+    /// The record's segment is gone.
+    #[error("the record at {0:?} is no longer in the journal")]
+    Gone(Location),
+    /// Reading failed.
+    #[error("{path}: {error}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        error: Arc<io::Error>,
+    },
+}
+
+impl JournalError {
+    pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |error| Self::Io { path, error: Arc::new(error) }
+    }
+}
+
+/// A record that is on stable storage.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// Its place in the journal's order, from 1.
+    pub sequence: u64,
+    /// Where it lies.
+    pub location: Location,
+    /// What it says.
+    pub record: Arc<Record>,
+}
+
+/// A segment as the journal knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// The folder it is in.
+    pub day: Day,
+    /// Committed bytes.
+    pub length: u64,
+}
+
+/// State shared between the handle, the committer and readers.
+#[derive(Debug)]
+struct Shared {
+    disk: Arc<dyn Disk>,
+    directory: PathBuf,
+    /// By first sequence.
+    segments: RwLock<BTreeMap<u64, Segment>>,
+    /// The last committed sequence; 0 while there is none.
+    committed: watch::Sender<u64>,
+    waiting_bytes: AtomicUsize,
+    failed: AtomicBool,
+    failure: Mutex<Option<Arc<str>>>,
+    quarantined: AtomicU64,
+    cache: Mutex<RecentPayloads>,
+}
+
+impl Shared {
+    fn path_of(&self, segment: u64) -> Option<PathBuf> {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        segments.get(&segment).map(|known| segment_path(&self.directory, known.day, segment))
+    }
+
+    fn failure(&self) -> Option<Arc<str>> {
+        if !self.failed.load(Ordering::Acquire) {
+            return None;
+        }
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(failure.clone().unwrap_or_else(|| "unknown".into()))
+    }
+
+    fn fail(&self, why: &str) {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        if failure.is_none() {
+            *failure = Some(why.into());
+        }
+        drop(failure);
+        self.failed.store(true, Ordering::Release);
+        // Whoever waits for progress must notice that there will be none.
+        self.committed.send_modify(|_| {});
+    }
+}
+
+/// Records of recently committed events, so that a healthy delivery never reads the disk.
+#[derive(Debug, Default)]
+struct RecentPayloads {
+    order: std::collections::VecDeque<Location>,
+    records: std::collections::HashMap<Location, Arc<Record>>,
+    bytes: usize,
+}
+
+impl RecentPayloads {
+    const BYTES_MAX: usize = 8 << 20;
+
+    fn put(&mut self, location: Location, record: Arc<Record>) {
+        let size = location.length as usize;
+        if size > Self::BYTES_MAX / 4 {
+            return;
+        }
+        self.bytes += size;
+        self.order.push_back(location);
+        self.records.insert(location, record);
+        while self.bytes > Self::BYTES_MAX {
+            let Some(oldest) = self.order.pop_front() else { break };
+            if self.records.remove(&oldest).is_some() {
+                self.bytes -= oldest.length as usize;
+            }
+        }
+    }
+}
+
+/// The handle through which everyone but the committer uses the journal.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    shared: Arc<Shared>,
+    queue: mpsc::UnboundedSender<Append>,
+}
+
+/// Resolves when the record is on stable storage, or never will be.
+pub type Ticket = oneshot::Receiver<Result<Committed, JournalError>>;
+
+impl Journal {
+    /// The most bytes that may wait for the disk before appends that can be refused are.
+    pub const WAITING_BYTES_MAX: usize = 48 << 20;
+
+    /// Queues a record from outside, which can be refused: everything an application or an
+    /// operator asks for. The ticket resolves after the commit.
+    ///
+    /// # Errors
+    /// `Busy` when too much waits, `Failed` after a failed sync.
+    pub fn append(&self, record: Record) -> Result<Ticket, JournalError> {
+        let waiting = self.shared.waiting_bytes.load(Ordering::Relaxed);
+        if waiting > Self::WAITING_BYTES_MAX {
+            return Err(JournalError::Busy(waiting));
+        }
+        let (done, ticket) = oneshot::channel();
+        self.enqueue(Append::new(record, true, Some(done)))?;
+        Ok(ticket)
+    }
+
+    /// Queues a fact that has already happened, such as an attempt: it is never refused for want
+    /// of room, rides on the next commit, and is tried again when the disk is full.
+    ///
+    /// # Errors
+    /// `Failed` after a failed sync.
+    pub fn append_fact(&self, record: Record) -> Result<(), JournalError> {
+        self.enqueue(Append::new(record, false, None))
+    }
+
+    /// Waits until everything queued before the call is committed, and tells the last sequence.
+    ///
+    /// # Errors
+    /// `Failed` after a failed sync.
+    pub async fn barrier(&self) -> Result<u64, JournalError> {
+        let (done, ticket) = oneshot::channel();
+        self.enqueue(Append::barrier(done))?;
+        ticket.await.map_or_else(|_| Err(self.stopped()), |result| result.map(|committed| committed.sequence))
+    }
+
+    fn enqueue(&self, append: Append) -> Result<(), JournalError> {
+        if let Some(why) = self.shared.failure() {
+            return Err(JournalError::Failed(why));
+        }
+        self.shared.waiting_bytes.fetch_add(append.size(), Ordering::Relaxed);
+        self.queue.send(append).map_err(|_| self.stopped())
+    }
+
+    fn stopped(&self) -> JournalError {
+        JournalError::Failed(self.shared.failure().unwrap_or_else(|| "it was closed".into()))
+    }
+
+    /// Why nothing is accepted any more, if so.
+    #[must_use]
+    pub fn failure(&self) -> Option<Arc<str>> {
+        self.shared.failure()
+    }
+
+    /// The last committed sequence; 0 in an empty journal.
+    #[must_use]
+    pub fn last_committed(&self) -> u64 {
+        *self.shared.committed.borrow()
+    }
+
+    /// Changes whenever something was committed, and when the journal fails.
+    #[must_use]
+    pub fn watch_committed(&self) -> watch::Receiver<u64> {
+        self.shared.committed.subscribe()
+    }
+
+    /// Reads one event record back and checks it. Blocks on the disk unless it is recent.
+    ///
+    /// # Errors
+    /// `Damaged` when it does not check out (and it is quarantined), `Gone` when its segment has
+    /// expired, `Io`.
+    pub fn read(&self, location: Location) -> Result<Arc<Record>, JournalError> {
+        if let Some(record) = self.read_recent(location) {
+            return Ok(record);
+        }
+        let path = self.shared.path_of(location.segment).ok_or(JournalError::Gone(location))?;
+        let file = match self.shared.disk.open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(JournalError::Gone(location)),
+            Err(error) => return Err(JournalError::io(&path)(error)),
+        };
+        let mut bytes = vec![0; location.length as usize];
+        let read = disk::read_full(&*file, &mut bytes, u64::from(location.offset)).map_err(JournalError::io(&path))?;
+        bytes.truncate(read);
+        let bytes = Bytes::from(bytes);
+        match Frame::decode(&bytes).and_then(|frame| Record::decode(&frame)) {
+            Some(record) => Ok(Arc::new(record)),
+            None => {
+                self.quarantine(location.segment, u64::from(location.offset), &bytes);
+                Err(JournalError::Damaged(location))
+            }
+        }
+    }
+
+    /// The record if it is still in memory; never blocks on the disk.
+    #[must_use]
+    pub fn read_recent(&self, location: Location) -> Option<Arc<Record>> {
+        self.shared.cache.lock().unwrap_or_else(PoisonError::into_inner).records.get(&location).cloned()
+    }
+
+    /// Every committed record with a sequence in `from..=to`, in order. Damaged stretches are
+    /// quarantined and skipped. Blocks on the disk.
+    ///
+    /// # Errors
+    /// `Io`; whatever `each` returns as an error ends the replay.
+    pub fn replay<E: From<JournalError>>(
+        &self,
+        from: u64,
+        to: u64,
+        mut each: impl FnMut(Committed) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let segments = self.segments();
+        let first = segments.range(..=from).next_back().map_or(0, |(first, _)| *first);
+        for (&name, segment) in segments.range(first..=to) {
+            let path = segment_path(&self.shared.directory, segment.day, name);
+            let file = match self.shared.disk.open(&path) {
+                Ok(file) => file,
+                // Expired since the list was made.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(JournalError::io(&path)(error).into()),
+            };
+            let mut reader = SegmentReader::new(&*file, name, segment.length);
+            while let Some(item) = reader.next().map_err(JournalError::io(&path))? {
+                match item {
+                    Replayed::Record(committed) if committed.sequence > to => return Ok(()),
+                    Replayed::Record(committed) if committed.sequence >= from => each(committed)?,
+                    Replayed::Record(_) => {}
+                    Replayed::Damaged { offset, bytes } => self.quarantine(name, offset, &bytes),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The segments there are, by first sequence.
+    #[must_use]
+    pub fn segments(&self) -> BTreeMap<u64, Segment> {
+        self.shared.segments.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The folder that holds a segment.
+    #[must_use]
+    pub fn day_of(&self, segment: u64) -> Option<Day> {
+        self.shared.segments.read().unwrap_or_else(PoisonError::into_inner).get(&segment).map(|known| known.day)
+    }
+
+    /// Damaged stretches found so far, over all starts.
+    #[must_use]
+    pub fn quarantined(&self) -> u64 {
+        self.shared.quarantined.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that wait to be written.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        self.shared.waiting_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Where the journal lies.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.shared.directory
+    }
+
+    /// Removes a day's folder and everything in it. The caller has carried forward what is still
+    /// needed. Blocks on the disk.
+    ///
+    /// # Errors
+    /// `Io`. What is left is removed by the next call.
+    pub fn remove_day(&self, day: Day) -> Result<(), JournalError> {
+        let gone: Vec<u64> = {
+            let mut segments = self.shared.segments.write().unwrap_or_else(PoisonError::into_inner);
+            let gone = segments.iter().filter(|(_, segment)| segment.day == day).map(|(name, _)| *name).collect();
+            segments.retain(|_, segment| segment.day != day);
+            gone
+        };
+        for name in gone {
+            let path = segment_path(&self.shared.directory, day, name);
+            match self.shared.disk.remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(JournalError::io(&path)(error)),
+                _ => {}
+            }
+        }
+        let folder = self.shared.directory.join(day.to_string());
+        match self.shared.disk.remove_dir(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(JournalError::io(&folder)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn quarantine(&self, segment: u64, offset: u64, bytes: &[u8]) {
+        recovery::quarantine(&self.shared, segment, offset, bytes);
+    }
+}
+
+/// `<directory>/<day>/<first sequence, 20 digits>.seg`
+fn segment_path(directory: &Path, day: Day, first_sequence: u64) -> PathBuf {
+    directory.join(day.to_string()).join(format!("{first_sequence:020}.seg"))
+}

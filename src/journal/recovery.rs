@@ -1,0 +1,243 @@
+//! What happens to the journal at the start: which segments there are, where the last one ends,
+//! and what the configuration is.
+//!
+//! Only the newest segments are read; the others were synced before the next one was begun, and
+//! are checked whenever they are read. A stretch that does not check out at the very end of the
+//! last segment is a torn tail: it was never acknowledged, and is cut. Anywhere else it is damage:
+//! copied to `quarantine/` and skipped, because what stands behind it may have been acknowledged.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+
+use tokio::sync::{mpsc, watch};
+
+use super::committer::Committer;
+use super::disk::{Disk, SegmentFile};
+use super::reader::{Replayed, SegmentReader};
+use super::{ConfigImage, Journal, JournalError, RecentPayloads, Record, Segment, Shared, segment_path};
+use crate::clock::Clock;
+use crate::domain::time::Day;
+
+/// How the journal is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// A segment that has reached this many bytes is followed by a new one.
+    pub segment_bytes_max: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { segment_bytes_max: 64 << 20 }
+    }
+}
+
+/// What the start found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecoveryReport {
+    /// Bytes of a torn tail that were cut.
+    pub cut_bytes: u64,
+    /// Damaged stretches that were newly quarantined.
+    pub quarantined: u64,
+    /// Segments there are.
+    pub segments: usize,
+}
+
+/// An open journal.
+#[derive(Debug)]
+pub struct Opened {
+    /// The handle to share.
+    pub journal: Journal,
+    /// Does the writing; has to be run.
+    pub committer: Committer,
+    /// The configuration as of the last record.
+    pub image: ConfigImage,
+    /// What was found.
+    pub report: RecoveryReport,
+}
+
+impl Journal {
+    /// Opens the journal in `directory`, which must exist, and mends its tail.
+    ///
+    /// # Errors
+    /// `Io` when the disk can not be read, or the tail can not be cut or synced.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        directory: PathBuf,
+        clock: Clock,
+        options: Options,
+    ) -> Result<Opened, JournalError> {
+        disk.create_dir(&directory).map_err(JournalError::io(&directory))?;
+        let quarantine_dir = directory.join(QUARANTINE);
+        disk.create_dir(&quarantine_dir).map_err(JournalError::io(&quarantine_dir))?;
+        let parent = directory.parent().unwrap_or(&directory).to_owned();
+        for folder in [&directory, &parent] {
+            disk.sync_dir(folder).map_err(JournalError::io(folder))?;
+        }
+        let quarantined = disk.list(&quarantine_dir).map_err(JournalError::io(&quarantine_dir))?.len() as u64;
+        let segments = list_segments(&*disk, &directory)?;
+        let shared = Arc::new(Shared {
+            disk,
+            directory,
+            segments: RwLock::new(segments),
+            committed: watch::Sender::new(0),
+            waiting_bytes: AtomicUsize::new(0),
+            failed: AtomicBool::new(false),
+            failure: Mutex::new(None),
+            quarantined: AtomicU64::new(quarantined),
+            cache: Mutex::new(RecentPayloads::default()),
+        });
+        let recovered = recover(&shared)?;
+        let report = RecoveryReport {
+            cut_bytes: recovered.cut_bytes,
+            quarantined: shared.quarantined.load(Ordering::Relaxed) - quarantined,
+            segments: shared.segments.read().map_or(0, |segments| segments.len()),
+        };
+        shared.committed.send_replace(recovered.last_sequence);
+        let (queue, receiver) = mpsc::unbounded_channel();
+        let journal = Self { shared: Arc::clone(&shared), queue };
+        let committer = Committer::new(
+            shared,
+            receiver,
+            clock,
+            options,
+            recovered.last_sequence + 1,
+            recovered.image.clone(),
+            recovered.open,
+        );
+        Ok(Opened { journal, committer, image: recovered.image, report })
+    }
+}
+
+pub(super) const QUARANTINE: &str = "quarantine";
+
+fn list_segments(disk: &dyn Disk, directory: &Path) -> Result<BTreeMap<u64, Segment>, JournalError> {
+    let mut segments = BTreeMap::new();
+    for folder in disk.list(directory).map_err(JournalError::io(directory))? {
+        let Some(day) = Day::parse(&folder.name).filter(|_| folder.is_dir) else { continue };
+        let path = directory.join(&folder.name);
+        for file in disk.list(&path).map_err(JournalError::io(&path))? {
+            let name = file.name.strip_suffix(".seg").and_then(|digits| digits.parse().ok());
+            if let Some(name) = name.filter(|_| !file.is_dir) {
+                let found = Segment { day, length: file.length };
+                let known = segments.entry(name).or_insert(found);
+                // An empty one may be left of a batch that found the disk full.
+                if found.length > known.length {
+                    *known = found;
+                }
+            }
+        }
+    }
+    Ok(segments)
+}
+
+struct Recovered {
+    last_sequence: u64,
+    image: ConfigImage,
+    cut_bytes: u64,
+    /// The segment to go on writing in, with its length.
+    open: Option<(u64, Segment, Box<dyn SegmentFile>)>,
+}
+
+/// Reads backwards to the newest segment that begins with a whole snapshot, then forwards.
+fn recover(shared: &Arc<Shared>) -> Result<Recovered, JournalError> {
+    let segments: Vec<(u64, Segment)> = {
+        let segments = shared.segments.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        segments.iter().map(|(name, segment)| (*name, *segment)).collect()
+    };
+    let mut start = segments.len();
+    while start > 0 {
+        start -= 1;
+        if begins_with_snapshot(shared, segments[start])? {
+            break;
+        }
+    }
+    let mut recovered = Recovered { last_sequence: 0, image: ConfigImage::default(), cut_bytes: 0, open: None };
+    for (place, &(name, segment)) in segments.iter().enumerate().skip(start) {
+        // A segment without one good record still used up the sequences before its name.
+        recovered.last_sequence = recovered.last_sequence.max(name.saturating_sub(1));
+        let is_last = place + 1 == segments.len();
+        read_segment(shared, name, segment, is_last, &mut recovered)?;
+    }
+    Ok(recovered)
+}
+
+fn begins_with_snapshot(shared: &Shared, (name, segment): (u64, Segment)) -> Result<bool, JournalError> {
+    let path = segment_path(&shared.directory, segment.day, name);
+    let file = shared.disk.open(&path).map_err(JournalError::io(&path))?;
+    let first = SegmentReader::new(&*file, name, segment.length).next().map_err(JournalError::io(&path))?;
+    Ok(matches!(first, Some(Replayed::Record(committed)) if matches!(*committed.record, Record::Snapshot { .. })))
+}
+
+fn read_segment(
+    shared: &Arc<Shared>,
+    name: u64,
+    segment: Segment,
+    is_last: bool,
+    recovered: &mut Recovered,
+) -> Result<(), JournalError> {
+    let path = segment_path(&shared.directory, segment.day, name);
+    let mut file = if is_last { shared.disk.open_to_append(&path) } else { shared.disk.open(&path) }
+        .map_err(JournalError::io(&path))?;
+    let mut end = segment.length;
+    let mut damage = Vec::new();
+    {
+        let mut reader = SegmentReader::new(&*file, name, segment.length);
+        while let Some(item) = reader.next().map_err(JournalError::io(&path))? {
+            match item {
+                Replayed::Record(committed) => {
+                    recovered.last_sequence = recovered.last_sequence.max(committed.sequence);
+                    recovered.image.apply(&committed.record);
+                }
+                Replayed::Damaged { offset, bytes } => damage.push((offset, bytes, reader.offset())),
+            }
+        }
+        // Only a stretch that reaches the end of the last segment can be a torn write.
+        if is_last
+            && let Some((offset, _, reach)) = damage.last()
+            && *reach >= reader.offset()
+        {
+            end = *offset;
+            damage.pop();
+        }
+    }
+    for (offset, bytes, _) in damage {
+        quarantine(shared, name, offset, &bytes);
+    }
+    if is_last {
+        recovered.cut_bytes = segment.length - end;
+        if recovered.cut_bytes > 0 {
+            file.truncate(end).map_err(JournalError::io(&path))?;
+        }
+        // What a killed daemon had written may be in the page cache only. It counts from now on,
+        // so it must be durable from now on; so must the names of its file and folder.
+        file.sync().map_err(JournalError::io(&path))?;
+        let folder = shared.directory.join(segment.day.to_string());
+        shared.disk.sync_dir(&folder).map_err(JournalError::io(&folder))?;
+        let segment = Segment { length: end, ..segment };
+        shared.segments.write().unwrap_or_else(std::sync::PoisonError::into_inner).insert(name, segment);
+        recovered.open = Some((name, segment, file));
+    }
+    Ok(())
+}
+
+/// Copies damaged bytes aside, once for each place. That can fail as everything on a failing disk
+/// can; the damage is skipped all the same.
+pub(super) fn quarantine(shared: &Shared, segment: u64, offset: u64, bytes: &[u8]) {
+    let path = shared.directory.join(QUARANTINE).join(format!("{segment:020}-{offset:010}-{}.bad", bytes.len()));
+    match shared.disk.create(&path) {
+        Ok(mut file) => {
+            shared.quarantined.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(segment, offset, bytes = bytes.len(), "damage in the journal, copied to quarantine");
+            if let Err(error) = file.write_at(bytes, 0).and_then(|()| file.sync()) {
+                tracing::error!(path = %path.display(), %error, "the damaged bytes could not be copied aside");
+            }
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) => {
+            shared.quarantined.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(path = %path.display(), %error, "damage in the journal could not be copied aside");
+        }
+    }
+}

@@ -1,0 +1,494 @@
+//! Keeps the index in step with the journal, on a thread of its own.
+//!
+//! It opens the index, or moves a bad one aside and builds a new one; applies the journal up to
+//! where it was at the start and hands what was pending then to the dispatcher; and from there on
+//! applies what is committed. When it falls behind it reads the journal again instead of holding
+//! what it missed. The index being away never stops acceptance or delivery.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, watch};
+
+use super::Arrivals;
+use crate::clock::Clock;
+use crate::domain::attempt::Attempt;
+use crate::domain::delivery::Delivery;
+use crate::domain::id::{DeliveryId, WebhookId};
+use crate::index::{self, Batch, Index, IndexError, Pending};
+use crate::journal::{Collection, Committed, Journal, JournalError, Record};
+
+/// Where the index stands.
+#[derive(Clone, Debug)]
+pub enum IndexState {
+    /// It is being opened.
+    Opening,
+    /// It is being built or caught up: sequences done, and in all.
+    Rebuilding {
+        /// Applied so far.
+        done: u64,
+        /// To apply before it is ready.
+        total: u64,
+    },
+    /// It can be searched.
+    Ready(Arc<Index>),
+    /// It can not be had now, and why; it is tried again every few seconds.
+    Unavailable(Arc<str>),
+}
+
+/// What the applier shares with those who search.
+#[derive(Debug)]
+pub(super) struct Slot {
+    state: RwLock<IndexState>,
+    /// The sequence up to which the index is in step.
+    applied: watch::Sender<u64>,
+    /// Somebody waits for what was committed to be applied.
+    hurry: Notify,
+    /// A search found damage.
+    damage: RwLock<Option<Arc<str>>>,
+    /// How often an index was moved aside since the start.
+    rebuilt: AtomicUsize,
+    queued: AtomicUsize,
+}
+
+impl Slot {
+    pub(super) fn new() -> Self {
+        Self {
+            state: RwLock::new(IndexState::Opening),
+            applied: watch::Sender::new(0),
+            hurry: Notify::new(),
+            damage: RwLock::new(None),
+            rebuilt: AtomicUsize::new(0),
+            queued: AtomicUsize::new(0),
+        }
+    }
+
+    pub(super) fn state(&self) -> IndexState {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, state: IndexState) {
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
+        self.applied.send_modify(|_| {});
+    }
+
+    pub(super) fn applied(&self) -> u64 {
+        *self.applied.borrow()
+    }
+
+    pub(super) fn watch_applied(&self) -> watch::Receiver<u64> {
+        self.hurry.notify_one();
+        self.applied.subscribe()
+    }
+
+    pub(super) fn rebuilt(&self) -> usize {
+        self.rebuilt.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn report_damage(&self, why: &str) {
+        *self.damage.write().unwrap_or_else(PoisonError::into_inner) = Some(why.into());
+        self.hurry.notify_one();
+    }
+
+    fn take_damage(&self) -> Option<Arc<str>> {
+        self.damage.write().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// Hands what is committed to the applier, unless it is too far behind to want it.
+#[derive(Debug)]
+pub(super) struct Feed {
+    pub(super) slot: Arc<Slot>,
+    pub(super) queue: mpsc::UnboundedSender<Vec<Committed>>,
+}
+
+impl Feed {
+    /// Bytes of records that may wait in memory; beyond that they are read from the journal when
+    /// their turn comes.
+    const QUEUED_MAX: usize = 16 << 20;
+
+    pub(super) fn send(&self, records: &[Committed]) {
+        let bytes: usize = records.iter().map(|one| one.location.length as usize).sum();
+        let queued = self.slot.queued.fetch_add(bytes, Ordering::Relaxed);
+        // An empty message still wakes the applier, which then sees the gap.
+        let records = if queued > Self::QUEUED_MAX { Vec::new() } else { records.to_vec() };
+        let _ = self.queue.send(records);
+    }
+}
+
+/// The applier's own state.
+#[derive(Debug)]
+pub(super) struct Applier {
+    pub(super) journal: Journal,
+    pub(super) slot: Arc<Slot>,
+    pub(super) directory: PathBuf,
+    pub(super) cache_bytes: u64,
+    pub(super) clock: Clock,
+    pub(super) queue: mpsc::UnboundedReceiver<Vec<Committed>>,
+    pub(super) arrivals: Arc<Arrivals>,
+    /// The last sequence at the start: what was pending then has to be handed over once.
+    pub(super) boundary: u64,
+    pub(super) handed_over: bool,
+}
+
+/// How often an index that could not be had is tried again.
+const RETRY_EVERY: Duration = Duration::from_secs(2);
+/// How long committed records wait for more, so that what changes twice is written once.
+const GATHER: Duration = Duration::from_millis(20);
+/// Facts of one write while catching up.
+const CATCH_UP_BATCH: usize = 4096;
+/// Facts of one write otherwise.
+const LIVE_BATCH: usize = 2048;
+
+#[derive(Debug, thiserror::Error)]
+enum ApplyError {
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+impl Applier {
+    /// Runs until the store is closed.
+    pub(super) async fn run(mut self) {
+        loop {
+            match self.open() {
+                Ok(index) => {
+                    let index = Arc::new(index);
+                    match self.follow(&index).await {
+                        Ok(()) => {
+                            if let Err(error) = index.flush() {
+                                tracing::warn!(%error, "the index was not flushed; the journal has it all");
+                            }
+                            return;
+                        }
+                        Err(error) => self.give_up(index, &error).await,
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the index can not be opened; it is tried again");
+                    self.slot.set(IndexState::Unavailable(error.to_string().into()));
+                }
+            }
+            self.hand_over_without_index();
+            if self.wait_before_retry().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Opens the index; a bad one is moved aside and begun anew.
+    fn open(&mut self) -> Result<Index, ApplyError> {
+        self.slot.set(IndexState::Opening);
+        let opened = Index::open(&self.directory, self.cache_bytes).and_then(|index| {
+            let (position, last) = (index.position()?, self.journal.last_committed());
+            if position > last {
+                return Err(IndexError::Damaged(format!("it is at {position}, the journal at {last}")));
+            }
+            Ok(index)
+        });
+        match opened {
+            Err(IndexError::Damaged(why)) => {
+                self.move_aside(&why);
+                Ok(Index::open(&self.directory, self.cache_bytes)?)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    fn move_aside(&self, why: &str) {
+        self.slot.rebuilt.fetch_add(1, Ordering::Relaxed);
+        match index::move_aside(&self.directory, self.clock.now()) {
+            Ok(path) => tracing::error!(why, to = %path.display(), "the index was moved aside and is built anew"),
+            Err(error) => tracing::error!(why, %error, "the damaged index could not be moved aside"),
+        }
+    }
+
+    /// Catches up, hands over what was pending, and follows the journal.
+    async fn follow(&mut self, index: &Arc<Index>) -> Result<(), ApplyError> {
+        self.catch_up(index, self.boundary)?;
+        if !self.handed_over {
+            let mut pending = Vec::new();
+            index.pending(|one| pending.push(one))?;
+            tracing::info!(pending = pending.len(), "the index is in step with the journal");
+            self.arrivals.restored(pending);
+            self.handed_over = true;
+        }
+        self.catch_up(index, self.journal.last_committed())?;
+        self.slot.set(IndexState::Ready(Arc::clone(index)));
+        while let Some(records) = self.gather().await {
+            if let Some(why) = self.slot.take_damage() {
+                return Err(IndexError::Damaged(why.to_string()).into());
+            }
+            self.apply_live(index, &records)?;
+        }
+        // The store closes: what is committed by now is applied, so that the next start is quick.
+        Ok(self.catch_up(index, self.journal.last_committed())?)
+    }
+
+    /// Waits for committed records, a little longer for more of them; `None` when there will be none.
+    async fn gather(&mut self) -> Option<Vec<Committed>> {
+        let mut records = tokio::select! {
+            first = self.queue.recv() => first?,
+            () = self.slot.hurry.notified() => Vec::new(),
+        };
+        let deadline = tokio::time::Instant::now() + GATHER;
+        let mut taken = records.len();
+        while taken < LIVE_BATCH {
+            let more = tokio::select! {
+                biased;
+                more = self.queue.recv() => more,
+                () = self.slot.hurry.notified() => break,
+                () = tokio::time::sleep_until(deadline) => break,
+            };
+            let Some(more) = more else { break };
+            taken += more.len();
+            records.extend(more);
+        }
+        while let Ok(more) = self.queue.try_recv() {
+            records.extend(more);
+        }
+        self.slot.queued.store(0, Ordering::Relaxed);
+        Some(records)
+    }
+
+    fn apply_live(&mut self, index: &Index, records: &[Committed]) -> Result<(), ApplyError> {
+        let position = self.slot.applied();
+        let mut fresh = records.iter().skip_while(|one| one.sequence <= position).peekable();
+        if let Some(first) = fresh.peek()
+            && first.sequence > position + 1
+        {
+            self.catch_up(index, first.sequence - 1)?;
+        }
+        let mut batch = index.batch(false);
+        let mut last = self.slot.applied();
+        for one in fresh {
+            if one.sequence != last + 1 {
+                // A stretch in the middle was left to the journal.
+                batch.commit(Some(last))?;
+                self.slot.applied.send_replace(last);
+                return Ok(self.catch_up(index, self.journal.last_committed())?);
+            }
+            apply(&mut batch, one)?;
+            last = one.sequence;
+        }
+        if !batch.is_empty() {
+            batch.commit(Some(last))?;
+        }
+        self.slot.applied.send_replace(last);
+        // Nothing waits, and yet the journal is ahead: records were left to it.
+        if self.slot.queued.load(Ordering::Relaxed) == 0 && self.queue.is_empty() {
+            self.catch_up(index, self.journal.last_committed())?;
+        }
+        Ok(())
+    }
+
+    /// Applies the journal from the index's position up to `target`.
+    fn catch_up(&self, index: &Index, target: u64) -> Result<(), ApplyError> {
+        let from = index.position()?;
+        if from >= target {
+            self.slot.applied.send_replace(from);
+            return Ok(());
+        }
+        let announce = target - from > CATCH_UP_BATCH as u64;
+        let mut batch = Some(index.batch(true));
+        let mut last = from;
+        self.journal.replay(from + 1, target, |one| -> Result<(), ApplyError> {
+            let Some(current) = batch.as_mut() else { return Ok(()) };
+            apply(current, &one)?;
+            last = one.sequence;
+            if current.len() >= CATCH_UP_BATCH
+                && let Some(full) = batch.replace(index.batch(true))
+            {
+                full.commit(Some(last))?;
+                self.slot.applied.send_replace(last);
+                if announce && !matches!(self.slot.state(), IndexState::Ready(_)) {
+                    self.slot.set(IndexState::Rebuilding { done: last - from, total: target - from });
+                }
+            }
+            Ok(())
+        })?;
+        if let Some(rest) = batch {
+            // Sequences without a record were damaged or have expired.
+            rest.commit(Some(target))?;
+        }
+        self.slot.applied.send_replace(target);
+        Ok(())
+    }
+
+    /// Lets go of an index that failed.
+    async fn give_up(&self, index: Arc<Index>, error: &ApplyError) {
+        tracing::error!(%error, "the index failed");
+        self.slot.set(IndexState::Unavailable(error.to_string().into()));
+        // sled's lock is free once the last search has let go of it.
+        for _ in 0..100 {
+            if Arc::strong_count(&index) == 1 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        drop(index);
+        if let ApplyError::Index(IndexError::Damaged(why)) = error {
+            self.move_aside(why);
+        }
+    }
+
+    /// Deliveries must not wait for an index that can not be had: what is pending is worked out
+    /// from the journal alone.
+    fn hand_over_without_index(&mut self) {
+        if self.handed_over {
+            return;
+        }
+        let mut pending = match self.fold() {
+            Ok(pending) => pending,
+            Err(error) => {
+                tracing::error!(%error, "what is pending could not be read from the journal; it is tried again");
+                return;
+            }
+        };
+        pending.sort_by_key(|one| one.id);
+        tracing::warn!(pending = pending.len(), "delivering without an index");
+        self.arrivals.restored(pending);
+        self.handed_over = true;
+    }
+
+    fn fold(&self) -> Result<Vec<Pending>, JournalError> {
+        let mut fold = Fold::default();
+        self.journal.replay(1, self.boundary, |one| -> Result<(), JournalError> {
+            fold.apply(&one);
+            Ok(())
+        })?;
+        if !fold.resent.is_empty() {
+            // Something delivered long ago is to be sent again: where it lies and where it goes
+            // has been let go of, and is looked up.
+            self.journal.replay(1, self.boundary, |one| -> Result<(), JournalError> {
+                fold.look_up(&one);
+                Ok(())
+            })?;
+        }
+        Ok(fold.pending.into_values().collect())
+    }
+
+    /// `Err` when the store was closed meanwhile.
+    async fn wait_before_retry(&mut self) -> Result<(), ()> {
+        let until = tokio::time::Instant::now() + RETRY_EVERY;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => return Ok(()),
+                records = self.queue.recv() => match records {
+                    // Left to the journal.
+                    Some(_) => self.slot.queued.store(0, Ordering::Relaxed),
+                    None => return Err(()),
+                },
+            }
+        }
+    }
+}
+
+fn apply(batch: &mut Batch<'_>, one: &Committed) -> Result<(), IndexError> {
+    match &*one.record {
+        Record::Event { event, targets, payload } => {
+            let targets: Vec<(WebhookId, u32)> = targets.iter().map(|to| (to.webhook, to.version)).collect();
+            batch.accepted(event, &targets, one.location, payload.len());
+        }
+        Record::Attempt(record) => {
+            batch.attempted(record.id, record.target.version, &record.attempt, &record.delivery)?;
+        }
+        Record::Change(record) => batch.changed(record.id, &record.delivery)?,
+        Record::Config(record) => {
+            let webhook = <[u8; 16]>::try_from(&*record.key).map(WebhookId::from_bytes);
+            if let (Collection::Webhook, Ok(webhook), Some(body)) = (record.collection, webhook, &record.body) {
+                batch.webhook_version(webhook, record.version, body);
+            }
+        }
+        Record::Snapshot { image, .. } => {
+            // Versions set in a folder that has expired are known from here.
+            for ((collection, key), (version, body)) in &image.entries {
+                let webhook = <[u8; 16]>::try_from(&**key).map(WebhookId::from_bytes);
+                if let (Collection::Webhook, Ok(webhook)) = (collection, webhook) {
+                    batch.webhook_version(webhook, *version, body);
+                }
+            }
+        }
+        Record::Carry { event, deliveries, payload } => {
+            let deliveries: Vec<((WebhookId, u32), Delivery, &[Attempt])> = deliveries
+                .iter()
+                .map(|one| ((one.target.webhook, one.target.version), one.delivery, &one.attempts[..]))
+                .collect();
+            batch.carried(event, &deliveries, one.location, payload.len())?;
+        }
+    }
+    Ok(())
+}
+
+/// What is pending, from the journal alone.
+#[derive(Debug, Default)]
+struct Fold {
+    pending: HashMap<DeliveryId, Pending>,
+    /// Due, but their events were let go of when they were delivered.
+    resent: HashMap<DeliveryId, Delivery>,
+}
+
+impl Fold {
+    fn apply(&mut self, one: &Committed) {
+        match &*one.record {
+            Record::Event { .. } | Record::Carry { .. } => {
+                for new in deliveries_of(one) {
+                    self.pending.remove(&new.id);
+                    self.resent.remove(&new.id);
+                    if new.delivery.due_at().is_some() {
+                        self.pending.insert(new.id, new);
+                    }
+                }
+            }
+            Record::Attempt(record) => self.settle(record.id, record.delivery),
+            Record::Change(record) => self.settle(record.id, record.delivery),
+            Record::Config(_) | Record::Snapshot { .. } => {}
+        }
+    }
+
+    fn settle(&mut self, id: DeliveryId, delivery: Delivery) {
+        if delivery.due_at().is_none() {
+            self.pending.remove(&id);
+            self.resent.remove(&id);
+        } else if let Some(known) = self.pending.get_mut(&id) {
+            known.delivery = delivery;
+        } else {
+            self.resent.insert(id, delivery);
+        }
+    }
+
+    fn look_up(&mut self, one: &Committed) {
+        for found in deliveries_of(one) {
+            if let Some(delivery) = self.resent.get(&found.id) {
+                self.pending.insert(found.id, Pending { delivery: *delivery, ..found });
+            }
+        }
+    }
+}
+
+/// The deliveries that a record makes or carries.
+fn deliveries_of(one: &Committed) -> Vec<Pending> {
+    let location = one.location;
+    match &*one.record {
+        Record::Event { event, targets, .. } => (0..)
+            .zip(targets)
+            .map(|(ordinal, target)| {
+                let id = DeliveryId { event: event.id, ordinal };
+                let delivery = Delivery::accepted(event.created_at());
+                Pending { id, webhook: target.webhook, location, delivery }
+            })
+            .collect(),
+        Record::Carry { event, deliveries, .. } => (0..)
+            .zip(deliveries)
+            .map(|(ordinal, carried)| {
+                let id = DeliveryId { event: event.id, ordinal };
+                Pending { id, webhook: carried.target.webhook, location, delivery: carried.delivery }
+            })
+            .collect(),
+        _ => Vec::new(),
+    }
+}
