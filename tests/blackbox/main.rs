@@ -1,1 +1,218 @@
-fn main() {}
+//! Black-box suite: the finished program, real disks, real kills, power cuts.
+//!
+//! `cargo test --test blackbox -- [--list] [FILTER]`. `SEED=` repeats a run, `ROUNDS_KILL=` and `ROUNDS_POWER=` make
+//! it longer, `POSTRIDER_BIN=` names another binary, `KEEP=1` leaves the work directories of failed scenarios.
+//! A scenario whose prerequisites are missing (root, loop devices, strace) says `SKIP` and why; that is never a pass.
+#![expect(clippy::print_stdout, reason = "its standard output is the report")]
+#![expect(clippy::disallowed_methods, reason = "a test from outside has only the real clock and environment")]
+
+use std::future::Future;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime};
+
+mod bed;
+mod crash;
+mod daemon;
+mod disk;
+mod full_disk;
+mod http;
+mod index;
+mod io_error;
+mod ledger;
+mod lifecycle;
+mod oracle;
+mod poster;
+mod power;
+mod receiver;
+mod rng;
+
+use bed::{Context, Report};
+use tokio::signal::unix::{SignalKind, signal};
+
+type Running = Pin<Box<dyn Future<Output = anyhow::Result<Report>> + Send>>;
+
+struct Scenario {
+    name: &'static str,
+    run: fn(Context) -> Running,
+}
+
+const SCENARIOS: &[Scenario] = &[
+    Scenario { name: "kill_9_under_load", run: |context| Box::pin(crash::kill_9_under_load(context)) },
+    Scenario { name: "kill_during_recovery", run: |context| Box::pin(crash::kill_during_recovery(context)) },
+    Scenario { name: "power_cut", run: |context| Box::pin(power::power_cut(context)) },
+    Scenario { name: "power_cut_at_first_start", run: |context| Box::pin(power::power_cut_at_first_start(context)) },
+    Scenario { name: "full_disk_restart", run: |context| Box::pin(full_disk::full_disk_restart(context)) },
+    Scenario { name: "full_disk_gradual", run: |context| Box::pin(full_disk::full_disk_gradual(context)) },
+    Scenario { name: "damaged_index", run: |context| Box::pin(index::damaged_index(context)) },
+    Scenario { name: "second_daemon", run: |context| Box::pin(lifecycle::second_daemon(context)) },
+    Scenario { name: "stop_under_load", run: |context| Box::pin(lifecycle::stop_under_load(context)) },
+    Scenario { name: "misbehaving_receivers", run: |context| Box::pin(lifecycle::misbehaving_receivers(context)) },
+    Scenario { name: "journal_io_error", run: |context| Box::pin(io_error::journal_io_error(context)) },
+];
+
+/// No scenario is near this; a hang in the harness itself must not hold up a CI machine for ever.
+const SCENARIO_MAX: Duration = Duration::from_secs(20 * 60);
+
+struct Wish {
+    list: bool,
+    ignored_only: bool,
+    exact: bool,
+    filter: Option<String>,
+}
+
+impl Wish {
+    /// Takes what cargo and nextest pass to any test binary, so that the suite runs under both.
+    fn from_arguments() -> Self {
+        let mut wish = Self { list: false, ignored_only: false, exact: false, filter: None };
+        let mut arguments = std::env::args().skip(1);
+        while let Some(argument) = arguments.next() {
+            match argument.as_str() {
+                "--list" => wish.list = true,
+                "--ignored" => wish.ignored_only = true,
+                "--exact" => wish.exact = true,
+                "--format" | "--test-threads" | "--color" | "--skip" => drop(arguments.next()),
+                other if other.starts_with('-') => {}
+                other => wish.filter = Some(other.to_owned()),
+            }
+        }
+        wish
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        let Some(filter) = &self.filter else { return true };
+        if self.exact { name == filter } else { name.contains(filter.as_str()) }
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let wish = Wish::from_arguments();
+    let chosen: Vec<_> = SCENARIOS.iter().filter(|scenario| wish.wants(scenario.name) && !wish.ignored_only).collect();
+    if wish.list {
+        for scenario in chosen {
+            println!("{}: test", scenario.name);
+        }
+        return ExitCode::SUCCESS;
+    }
+    let seed = number("SEED").unwrap_or_else(fresh_seed);
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    for scenario in chosen {
+        match run(scenario, seed).await {
+            Verdict::Passed => passed += 1,
+            Verdict::Failed => failed += 1,
+            Verdict::Skipped => skipped += 1,
+            Verdict::Interrupted => return ExitCode::from(130),
+        }
+    }
+    println!("\n{passed} passed, {failed} failed, {skipped} skipped");
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+enum Verdict {
+    Passed,
+    Failed,
+    Skipped,
+    Interrupted,
+}
+
+/// Somebody pressed Ctrl-C, or the CI machine cancelled the job.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+struct Interrupted;
+
+async fn run(scenario: &Scenario, seed: u64) -> Verdict {
+    print!("{} seed={seed} ... ", scenario.name);
+    drop(std::io::stdout().flush());
+    let began = Instant::now();
+    let outcome = attempt(scenario, seed).await;
+    let seconds = began.elapsed().as_secs_f64();
+    match outcome {
+        Ok(Report::Held(figures)) => {
+            println!("PASS {seconds:.1} s: {figures}");
+            Verdict::Passed
+        }
+        Ok(Report::Skipped(reason)) => {
+            println!("SKIP: {reason}");
+            Verdict::Skipped
+        }
+        Err(error) if error.is::<Interrupted>() => {
+            println!("interrupted after {seconds:.1} s");
+            Verdict::Interrupted
+        }
+        Err(error) => {
+            println!("FAIL {seconds:.1} s: {error:#}");
+            Verdict::Failed
+        }
+    }
+}
+
+async fn attempt(scenario: &Scenario, seed: u64) -> anyhow::Result<Report> {
+    let work = tempfile::Builder::new().prefix("postrider-").tempdir()?;
+    let context = Context {
+        binary: binary(),
+        seed,
+        work: work.path().to_owned(),
+        rounds_kill: number("ROUNDS_KILL").unwrap_or(10),
+        rounds_power: number("ROUNDS_POWER").unwrap_or(5),
+    };
+    // A task of its own, so that a panic is a failure of this scenario and its guards still run.
+    let mut task = tokio::task::JoinSet::new();
+    task.spawn((scenario.run)(context));
+    let outcome = tokio::select! {
+        Some(ended) = task.join_next() => ended.unwrap_or_else(|panic| Err(anyhow::anyhow!("{panic}"))),
+        () = tokio::time::sleep(SCENARIO_MAX) => Err(anyhow::anyhow!("did not end within {SCENARIO_MAX:?}")),
+        () = interruption() => return stopped(task, Interrupted.into()).await,
+    };
+    let outcome = match outcome {
+        Err(error) => stopped(task, error).await,
+        held => held,
+    };
+    if outcome.is_err() {
+        show_log(&work.path().join("daemon.log"));
+        if std::env::var_os("KEEP").is_some() {
+            println!("  kept: {}", work.keep().display());
+        }
+    }
+    outcome
+}
+
+/// Waits until the guards have killed the daemon and unmounted the disk: the work directory is removed right after.
+async fn stopped(mut task: tokio::task::JoinSet<anyhow::Result<Report>>, why: anyhow::Error) -> anyhow::Result<Report> {
+    task.shutdown().await;
+    Err(why)
+}
+
+async fn interruption() {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+/// The last words of the daemon are usually the reason.
+fn show_log(path: &std::path::Path) {
+    let text = std::fs::read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<_> = text.lines().collect();
+    println!();
+    for line in &lines[lines.len().saturating_sub(15)..] {
+        println!("  | {line}");
+    }
+}
+
+fn binary() -> PathBuf {
+    std::env::var_os("POSTRIDER_BIN").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_postrider")), PathBuf::from)
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+fn fresh_seed() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.map_or(1, |now| now.as_secs() ^ u64::from(now.subsec_nanos()))
+}

@@ -1,0 +1,39 @@
+# The commands of every day. `just` lists them; each is what CI runs, so nothing passes here and fails there.
+
+_default:
+    @just --list
+
+# Format the code
+fmt:
+    cargo fmt
+
+# What must be clean before a commit
+lint:
+    cargo fmt --check
+    cargo clippy --all-targets --locked -- -D warnings
+
+# Everything that needs nothing else installed
+test *ARGS:
+    cargo test --locked {{ARGS}}
+
+# The black-box suite against the release binary; as root it also cuts power and fills disks
+blackbox *ARGS:
+    cargo build --release --locked
+    POSTRIDER_BIN="$PWD/target/release/postrider" cargo test --locked --test blackbox -- {{ARGS}}
+
+# The release binary against libraries and receivers that are not ours
+interop:
+    cargo build --release --locked
+    bash tests/interop/run.sh
+
+# How fast, next to the bare pieces it is made of
+bench *ARGS:
+    cargo bench --locked --bench throughput -- {{ARGS}}
+
+# Licences, sources, banned crates, advisories
+deny:
+    cargo deny --locked check
+
+# All of it, as CI does; installs what it needs, so run it as root on a machine for that
+ci:
+    CI=true bash .ci/run
