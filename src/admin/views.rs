@@ -69,7 +69,7 @@ fn lane_view(lane: LaneStatus) -> LaneView {
 
 /// In milliseconds, to the microsecond.
 fn milliseconds(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1000.0
+    f64::from(u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)) / 1000.0
 }
 
 pub(super) fn attempt(attempt: &Attempt) -> AttemptView {

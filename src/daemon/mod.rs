@@ -108,6 +108,8 @@ const INDEX_CACHE_BYTES: u64 = 32 << 20;
 /// # Errors
 /// Why it did not start, or had to end.
 pub fn serve(flags: &ServeFlags, environment: Environment<'_>) -> Result<(), ServeError> {
+    // Files that libraries make are nobody else's business either.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let config_file = paths::config_file(flags.config.as_deref(), environment, &|path| path.exists());
     let config_file = config_file.map(|located| located.path);
     let config = Config::load(config_file.as_deref()).map_err(ServeError::Config)?;

@@ -45,6 +45,33 @@ impl std::fmt::Debug for Prepared {
     }
 }
 
+/// Which of a delivery's attempts a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Counted from 1 over all attempts.
+    pub number: u32,
+    /// Automatic attempts made, this one among them if it is one.
+    pub automatic: u16,
+}
+
+impl Place {
+    /// Of the next attempt.
+    #[must_use]
+    pub fn next(delivery: &Delivery) -> Self {
+        let automatic = delivery.automatic_made() + u16::from(delivery.resend_due().is_none());
+        Self { number: delivery.attempts_made() + 1, automatic }
+    }
+
+    /// Of the last attempt, or of the first when there was none yet.
+    #[must_use]
+    pub fn last(delivery: &Delivery) -> Self {
+        if delivery.attempts_made() == 0 {
+            return Self::next(delivery);
+        }
+        Self { number: delivery.attempts_made(), automatic: delivery.automatic_made() }
+    }
+}
+
 static WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 static WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 static WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
@@ -67,14 +94,14 @@ impl Prepared {
         Some(Self { url, own_headers, signer, webhook })
     }
 
-    /// The request of a delivery's next attempt.
+    /// The request of a delivery's attempt.
     #[must_use]
     pub fn request(
         &self,
         names: &WireNames,
         event: &Event,
         id: DeliveryId,
-        delivery: &Delivery,
+        place: Place,
         payload: Bytes,
         now: Timestamp,
     ) -> Request {
@@ -97,9 +124,9 @@ impl Prepared {
         headers.insert(&WEBHOOK_ID, text(&event_id));
         headers.insert(&WEBHOOK_TIMESTAMP, HeaderValue::from(seconds));
         headers.insert(&DELIVERY, text(&id.to_string()));
-        headers.insert(&ATTEMPT, HeaderValue::from(delivery.attempts_made() + 1));
-        let made = delivery.automatic_made() + u16::from(delivery.resend_due().is_none());
-        headers.insert(&ATTEMPTS_LEFT, HeaderValue::from(self.webhook.retry.attempts_max().saturating_sub(made)));
+        headers.insert(&ATTEMPT, HeaderValue::from(place.number));
+        let left = self.webhook.retry.attempts_max().saturating_sub(place.automatic);
+        headers.insert(&ATTEMPTS_LEFT, HeaderValue::from(left));
         Request { url: self.url.clone(), headers, body: payload, timeout: self.webhook.timeout }
     }
 }

@@ -11,7 +11,7 @@
 mod attempt;
 mod lanes;
 
-pub use attempt::{Prepared, WireNames};
+pub use attempt::{Place, Prepared, WireNames};
 pub use lanes::{Hold, Job, LanePolicy, LaneStatus, Lanes, Now, Settled};
 
 use std::collections::HashMap;
@@ -325,7 +325,7 @@ impl Dispatcher {
                 };
                 let names = self.shared.names.load();
                 let request =
-                    prepared.request(&names, event, job.id, &job.delivery, payload.clone(), started_at);
+                    prepared.request(&names, event, job.id, Place::next(&job.delivery), payload.clone(), started_at);
                 self.shared.transport.send(pool_key(job.webhook), request).await
             }
             Err(StoreError::Damaged | StoreError::Gone) => Outcome::failed(ErrorKind::Damaged),

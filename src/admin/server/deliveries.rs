@@ -8,7 +8,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use super::{Admin, Call, Refusal, Reply, no_such, reply};
 use crate::admin::protocol::{DeliveryView, Done, EventView, PageView};
 use crate::admin::{views, writes};
-use crate::dispatch::Prepared;
+use crate::dispatch::{Place, Prepared};
 use crate::domain::attempt::Class;
 use crate::domain::delivery::State;
 use crate::domain::event_type::KNOWN;
@@ -143,7 +143,7 @@ impl Admin {
             let names = self.shared.options.load().names.clone();
             let at = found.attempts.last().map_or_else(|| self.shared.store.clock().now(), |last| last.started_at);
             let request =
-                prepared.request(&names, &found.event.event, id, &found.delivery, Bytes::new(), at);
+                prepared.request(&names, &found.event.event, id, Place::last(&found.delivery), Bytes::new(), at);
             view.request = Some(views::request(&request));
         }
         reply(StatusCode::OK, &view)
