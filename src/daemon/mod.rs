@@ -342,6 +342,7 @@ impl Daemon {
 fn open_store(state_dir: &StateDir, sealer: Sealer) -> Result<(Store, Workers), ServeError> {
     let options = StoreOptions {
         directory: state_dir.path().to_owned(),
+        index_directory: state_dir.path().join("index"),
         journal: crate::journal::Options::default(),
         index_cache_bytes: INDEX_CACHE_BYTES,
     };

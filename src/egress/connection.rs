@@ -90,7 +90,8 @@ impl Connection {
     ) -> Result<Box<Self>, ErrorKind> {
         let read = Arc::new(AtomicUsize::new(0));
         let io = TokioIo::new(Metered { stream, read: Arc::clone(&read) });
-        let handshake = http1::Builder::new().max_buf_size(PART_MAX).handshake(io).await;
+        // `Webhook-Id` rather than `webhook-id`: the same to HTTP, and not to every receiver.
+        let handshake = http1::Builder::new().max_buf_size(PART_MAX).title_case_headers(true).handshake(io).await;
         let (sender, driver) = handshake.map_err(|_| ErrorKind::Reset)?;
         let (target, driver) = (Uri::default(), Some(driver));
         Ok(Box::new(Self { origin, peer, generation, host, target, sender, driver, read }))

@@ -188,8 +188,10 @@ impl Sink for Publisher {
 /// How a store is opened.
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
-    /// The folder of journal and index; it exists and is ours alone.
+    /// The folder of the journal; it exists and is ours alone.
     pub directory: PathBuf,
+    /// The folder of the index; made when it is not there.
+    pub index_directory: PathBuf,
     /// How the journal is kept.
     pub journal: Options,
     /// sled's cache; about three times as much memory is used.
@@ -285,7 +287,7 @@ impl Store {
         let applier = Applier {
             journal: opened.journal.clone(),
             slot: Arc::clone(&slot),
-            directory: options.directory.join("index"),
+            directory: options.index_directory,
             cache_bytes: options.index_cache_bytes,
             clock,
             queue,
