@@ -167,9 +167,10 @@ impl Maintenance {
     async fn forget_deleted(&self) -> Result<(), StoreError> {
         let now = self.store.clock().now();
         let config = self.store.config();
-        let over = config.webhooks.values().filter(|webhook| {
-            webhook.deleted_at.is_some_and(|at| now.since(at) >= Webhook::RESTORE_WINDOW)
-        });
+        let over = config
+            .webhooks
+            .values()
+            .filter(|webhook| webhook.deleted_at.is_some_and(|at| now.since(at) >= Webhook::RESTORE_WINDOW));
         for webhook in over {
             for id in pending_of_webhook(&self.store, webhook.id).await? {
                 self.dispatcher.cancel(id, &webhook.updated_by).await?;

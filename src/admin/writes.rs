@@ -279,7 +279,10 @@ mod tests {
     fn what_is_left_out_stays() {
         let (webhook, problems) = merged(&json!({"name": "new", "retry": {"count": 3}}));
         assert_eq!(problems, [""; 0]);
-        assert_eq!((webhook.name.as_str(), webhook.retry.count, webhook.url.as_str()), ("new", 3, sample().url.as_str()));
+        assert_eq!(
+            (webhook.name.as_str(), webhook.retry.count, webhook.url.as_str()),
+            ("new", 3, sample().url.as_str())
+        );
     }
 
     #[test]

@@ -174,10 +174,7 @@ struct Daemon {
 }
 
 impl Daemon {
-    async fn start(
-        setting: Setting,
-        sealer: Sealer,
-    ) -> Result<(Self, Vec<std::thread::JoinHandle<()>>), ServeError> {
+    async fn start(setting: Setting, sealer: Sealer) -> Result<(Self, Vec<std::thread::JoinHandle<()>>), ServeError> {
         let config = &setting.config;
         let egress = Egress::new(settings::egress(config)).map_err(|error| ServeError::Unusable(error.to_string()))?;
         let egress = Arc::new(egress);

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
@@ -58,6 +59,8 @@ struct Shared {
     lanes: Mutex<Lanes>,
     prepared: ArcSwap<PreparedWebhooks>,
     tasks: TaskTracker,
+    /// Attempts under way end at once; their connections close.
+    abandon: CancellationToken,
     stopping: AtomicBool,
     /// Something earlier than the loop sleeps for became due.
     recheck: Notify,
@@ -103,6 +106,7 @@ impl Dispatcher {
                 lanes: Mutex::new(Lanes::new(options.in_flight_max)),
                 prepared: ArcSwap::from_pointee(PreparedWebhooks::default()),
                 tasks: TaskTracker::new(),
+                abandon: CancellationToken::new(),
                 stopping: AtomicBool::new(false),
                 recheck: Notify::new(),
                 sleeps_until: AtomicU64::new(0),
@@ -149,7 +153,10 @@ impl Dispatcher {
         self.shared.recheck.notify_one();
         self.shared.tasks.close();
         let _ = tokio::time::timeout(patience, self.shared.tasks.wait()).await;
-        self.lanes().in_flight()
+        let left = self.lanes().in_flight();
+        self.shared.abandon.cancel();
+        self.shared.tasks.wait().await;
+        left
     }
 
     /// An operator asks for another go at a delivery, at once. Resolves when that is durable.
@@ -291,7 +298,9 @@ impl Dispatcher {
             && let Some(job) = lanes.next(self.now())
         {
             let dispatcher = self.clone();
-            self.shared.tasks.spawn(async move { dispatcher.work(job).await });
+            self.shared.tasks.spawn(async move {
+                dispatcher.shared.abandon.run_until_cancelled(dispatcher.work(job)).await;
+            });
         }
     }
 

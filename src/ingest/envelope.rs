@@ -161,7 +161,11 @@ pub fn parse_cloudevent_headers(headers: &HeaderMap, content_type: String, body:
 ///
 /// # Errors
 /// When the whole is not a batch.
-pub fn parse_batch(media_type: &str, body: &Bytes, events_max: usize) -> Result<Vec<Result<Parsed, String>>, Rejection> {
+pub fn parse_batch(
+    media_type: &str,
+    body: &Bytes,
+    events_max: usize,
+) -> Result<Vec<Result<Parsed, String>>, Rejection> {
     let too_many = || Rejection::Malformed(format!("a batch holds at most {events_max} events"));
     match media_type {
         "application/x-ndjson" | "application/jsonl" | "application/ndjson" => {
@@ -438,13 +442,16 @@ mod tests {
         ))
         .unwrap();
         let mut headers = HeaderMap::new();
-        for (name, value) in
-            [("ce-specversion", "1.0"), ("ce-id", "a%20b"), ("ce-source", "/kyc"), ("ce-type", "SOS_REPORT"), ("ce-subject", "s-1")]
-        {
+        for (name, value) in [
+            ("ce-specversion", "1.0"),
+            ("ce-id", "a%20b"),
+            ("ce-source", "/kyc"),
+            ("ce-type", "SOS_REPORT"),
+            ("ce-subject", "s-1"),
+        ] {
             headers.insert(name, http::HeaderValue::from_static(value));
         }
-        let binary =
-            parse_cloudevent_headers(&headers, "application/json".to_owned(), bytes("{\"id\":1}")).unwrap();
+        let binary = parse_cloudevent_headers(&headers, "application/json".to_owned(), bytes("{\"id\":1}")).unwrap();
         assert_eq!(structured, binary);
         let base64 = parse_structured(&bytes(
             r#"{"specversion":"1.0","id":"1","source":"s","type":"T","data_base64":"eyJpZCI6MX0="}"#,

@@ -7,7 +7,9 @@
 mod envelope;
 mod rejection;
 
-pub use envelope::{Parsed, Posted, parse_batch, parse_cloudevent_headers, parse_envelope, parse_structured, references_of};
+pub use envelope::{
+    Parsed, Posted, parse_batch, parse_cloudevent_headers, parse_envelope, parse_structured, references_of,
+};
 pub use rejection::Rejection;
 
 use std::collections::HashMap;
@@ -259,7 +261,8 @@ impl Ingest {
             return Ok(None);
         }
         let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let given = given.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        let given =
+            given.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
         let (_, given) = given.ok_or(Rejection::Unauthorized)?;
         let config = self.shared.store.config();
         let token = config.token_with(&Token::digest_of(given.trim())).ok_or(Rejection::Unauthorized)?;

@@ -78,7 +78,7 @@ impl From<JournalError> for StoreError {
             JournalError::Busy(_) => Self::Busy,
             JournalError::Damaged(_) => Self::Damaged,
             JournalError::Gone(_) => Self::Gone,
-            JournalError::Io { .. } => Self::Io(error.to_string()),
+            JournalError::Io { .. } | JournalError::TooLong(_) => Self::Io(error.to_string()),
         }
     }
 }

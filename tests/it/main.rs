@@ -3,4 +3,5 @@
 #![expect(clippy::unwrap_used, reason = "a test that can not go on should say where")]
 
 mod journal;
+mod simulation;
 mod support;

@@ -241,7 +241,8 @@ fn query(call: &Call, config: &Config) -> Result<Option<Query>, Refusal> {
         query.event_type = Some(writes::resolve_type(text, true).map_err(Refusal::Bad)?);
     }
     for text in call.param("class").into_iter().flat_map(|text| text.split(',')) {
-        let class = Class::parse(text).ok_or_else(|| Refusal::Bad("class must be 0, 2xx, 3xx, 4xx or 5xx".to_owned()))?;
+        let class =
+            Class::parse(text).ok_or_else(|| Refusal::Bad("class must be 0, 2xx, 3xx, 4xx or 5xx".to_owned()))?;
         query.classes.push(class);
     }
     if let Some(text) = call.param("code") {

@@ -13,7 +13,8 @@ impl Admin {
         match rest {
             [] if call.method == Method::GET => {
                 let config = self.shared.store.config();
-                let shown = config.tokens.values().map(|token| views::key(token, self.shared.ingest.last_used(&token.name)));
+                let shown =
+                    config.tokens.values().map(|token| views::key(token, self.shared.ingest.last_used(&token.name)));
                 reply(StatusCode::OK, &PageView { items: shown.collect(), cursor: None })
             }
             [] if call.method == Method::POST => self.create_key(call).await,

@@ -181,4 +181,3 @@ fn problems(status: &Status) -> Vec<String> {
     }
     problems
 }
-

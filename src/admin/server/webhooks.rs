@@ -99,7 +99,8 @@ impl Admin {
         if call.method == Method::PUT {
             let blank = writes::blank(current.id, &call.author, &options.defaults);
             let (signing_key, headers) = (webhook.signing_key, webhook.headers);
-            webhook = Webhook { version: current.version, created_at: current.created_at, signing_key, headers, ..blank };
+            webhook =
+                Webhook { version: current.version, created_at: current.created_at, signing_key, headers, ..blank };
         }
         let problems = writes::merge(&mut webhook, &document, &call.author, &options.defaults);
         if call.method == Method::PUT && document.get("headers").is_none() {
@@ -155,7 +156,8 @@ impl Admin {
         let id = WebhookId::parse(name);
         let deleted = config.webhooks.values().filter(|webhook| !webhook.exists());
         // Of several with one name, the one deleted last is meant.
-        let found = deleted.filter(|webhook| Some(webhook.id) == id || webhook.name == name).max_by_key(|w| w.deleted_at);
+        let found =
+            deleted.filter(|webhook| Some(webhook.id) == id || webhook.name == name).max_by_key(|w| w.deleted_at);
         let mut webhook = Webhook::clone(found.ok_or_else(|| {
             Refusal::NotFound(format!("no deleted webhook {name:?} can be restored; that is possible for 10 minutes"))
         })?);

@@ -1,3 +1,4 @@
 //! What several tests need.
 
 pub(crate) mod sim_disk;
+pub(crate) mod world;

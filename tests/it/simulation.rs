@@ -1,0 +1,339 @@
+//! Hours of deliveries in moments: the whole daemon under simulated time, disk and receivers,
+//! with the promises checked along the way. Every run prints its seed; `SEED=` repeats it.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use postrider::domain::delivery::State;
+use postrider::domain::id::WebhookId;
+use postrider::index::Query;
+use postrider::random::Random;
+
+use crate::support::world::{IN_FLIGHT_MAX, Receipt, START, World, text};
+
+/// A receiver that is up and down in stretches of some minutes, by chance.
+fn flapping(seed: u64, up_share: f64) -> impl Fn(postrider::domain::time::Timestamp) -> (u16, Duration) {
+    move |now| {
+        let stretch = now.since(START).as_secs() / 400;
+        let chance = Random::seeded(seed.wrapping_mul(31).wrapping_add(stretch));
+        let takes = Duration::from_millis(1 + now.millis() % 700);
+        if chance.unit() < up_share {
+            return (200, takes);
+        }
+        match (chance.unit() * 5.0) as u32 {
+            0 => (0, Duration::ZERO),
+            1 => (503, takes),
+            2 => (302, takes),
+            // Longer than the timeout.
+            3 => (200, Duration::from_secs(30)),
+            _ => (500, takes),
+        }
+    }
+}
+
+struct Plan {
+    count: u16,
+    interval: u64,
+    in_flight: u16,
+}
+
+const PLANS: [Plan; 4] = [
+    Plan { count: 5, interval: 60, in_flight: 8 },
+    Plan { count: 0, interval: 60, in_flight: 1 },
+    Plan { count: 12, interval: 300, in_flight: 2 },
+    Plan { count: 3, interval: 1, in_flight: 16 },
+];
+
+struct Setup {
+    world: World,
+    webhooks: Vec<WebhookId>,
+    accepted: Vec<String>,
+}
+
+async fn set_up(seed: u64) -> Setup {
+    let world = World::new(seed);
+    let mut webhooks = Vec::new();
+    for (number, plan) in (0_u32..).zip(&PLANS) {
+        let name = format!("w{number}");
+        let up_share = [0.9, 0.6, 0.3, 0.5][number as usize];
+        world.receivers.set(&name, flapping(seed + u64::from(number), up_share));
+        webhooks.push(world.webhook(&name, plan.count, plan.interval, plan.in_flight).await);
+    }
+    Setup { world, webhooks, accepted: Vec::new() }
+}
+
+impl Setup {
+    async fn post(&mut self, number: u32) {
+        let payload = format!("{{\"scanRef\":\"ref-{number}\",\"n\":{number}}}");
+        let accepted = self.world.post(&format!("ref-{number}"), &payload).await.unwrap();
+        assert_eq!(accepted.deliveries, PLANS.len());
+        self.accepted.push(text(accepted.id));
+    }
+
+    /// Exactly one delivery for each accepted event and webhook; pending exactly when due; the
+    /// history says the same as the state; nothing beyond a limit.
+    async fn check(&self) {
+        let found = self.world.deliveries(Query::default()).await;
+        let mut seen = HashSet::new();
+        for one in &found {
+            assert!(seen.insert((text(one.event.event.id), one.webhook)), "{} is there twice", one.id);
+            let delivery = &one.delivery;
+            assert_eq!(delivery.state() == State::Pending, delivery.due_at().is_some(), "{}", one.id);
+            assert_eq!(delivery.attempts_made() as usize, one.attempts.len(), "{}", one.id);
+            let succeeded = one.attempts.iter().any(|attempt| attempt.outcome.is_success());
+            assert_eq!(delivery.state() == State::Delivered, succeeded, "{}", one.id);
+            let plan = &PLANS[self.webhooks.iter().position(|id| *id == one.webhook).unwrap()];
+            assert!(delivery.automatic_made() <= plan.count + 1, "{}", one.id);
+            if delivery.state() == State::Failed {
+                assert_eq!(delivery.automatic_made(), plan.count + 1, "{} gave up early", one.id);
+            }
+        }
+        for event in &self.accepted {
+            for webhook in &self.webhooks {
+                assert!(seen.contains(&(event.clone(), *webhook)), "{event} has no delivery to {webhook}");
+            }
+        }
+        for (number, plan) in PLANS.iter().enumerate() {
+            assert!(self.world.receivers.most_in_flight(&format!("w{number}")) <= usize::from(plan.in_flight));
+        }
+        assert!(self.world.receivers.most_in_all() <= IN_FLIGHT_MAX);
+    }
+}
+
+/// For each event and webhook, its exchanges in order.
+fn by_delivery(receipts: Vec<Receipt>) -> BTreeMap<(String, String), Vec<Receipt>> {
+    let mut sorted: BTreeMap<_, Vec<Receipt>> = BTreeMap::new();
+    for receipt in receipts {
+        sorted.entry((receipt.webhook.clone(), receipt.event.clone())).or_default().push(receipt);
+    }
+    sorted
+}
+
+/// No attempt before the interval after the one before it has passed.
+fn check_spacing(receipts: Vec<Receipt>) {
+    for ((webhook, event), list) in by_delivery(receipts) {
+        let plan = &PLANS[webhook[1..].parse::<usize>().unwrap()];
+        for pair in list.windows(2) {
+            let (ended, _) = pair[0].ended.unwrap();
+            let waited = pair[1].began.since(ended);
+            assert!(
+                waited >= Duration::from_secs(plan.interval),
+                "{webhook} {event}: only {waited:?} after an attempt"
+            );
+            assert_eq!(pair[1].attempt, pair[0].attempt + 1);
+            assert_eq!(pair[1].body, pair[0].body);
+        }
+    }
+}
+
+fn seeds(few: u64) -> Vec<u64> {
+    match std::env::var("SEED") {
+        Ok(seed) => vec![seed.parse().unwrap()],
+        Err(_) => (1..=few).collect(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_hours_of_retries() {
+    for seed in seeds(3) {
+        println!("seed {seed}");
+        let mut setup = set_up(seed).await;
+        let chance = Random::seeded(seed);
+        for number in 0..120 {
+            setup.post(number).await;
+            tokio::time::sleep(Duration::from_millis((chance.unit() * 300_000.0) as u64)).await;
+            if number % 10 == 0 {
+                setup.check().await;
+            }
+        }
+        setup.world.until_idle(Duration::from_hours(5)).await;
+        setup.check().await;
+        assert_eq!(setup.world.dispatcher.load(), (0, 0), "everything comes to an end");
+        assert!(setup.world.clock.now().since(START) > Duration::from_hours(4));
+        check_spacing(setup.world.receivers.receipts());
+        // The whole again from the journal alone.
+        let before = setup.world.deliveries(Query::default()).await;
+        setup.world = setup.world.crash(seed, true).await;
+        setup.world.until_ready().await;
+        assert_eq!(setup.world.deliveries(Query::default()).await, before, "a rebuilt index says the same");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn power_cuts_at_any_moment_lose_nothing_that_was_accepted() {
+    for seed in seeds(6) {
+        println!("seed {seed}");
+        let mut setup = set_up(seed).await;
+        let chance = Random::seeded(seed ^ 0xffff);
+        let mut cuts = 0_u32;
+        for number in 0..80 {
+            setup.post(number).await;
+            tokio::time::sleep(Duration::from_millis((chance.unit() * 20_000.0) as u64)).await;
+            if chance.unit() < 0.1 {
+                cuts += 1;
+                setup.world = setup.world.crash(seed + u64::from(number), true).await;
+                setup.world.until_ready().await;
+            }
+        }
+        setup.world.until_idle(Duration::from_hours(3)).await;
+        setup.check().await;
+        // An attempt may be repeated after a cut, when nobody had noted it yet: at most what was
+        // in flight, and what ended within the last moments.
+        let mut repeated = 0;
+        for ((webhook, event), list) in by_delivery(setup.world.receivers.receipts()) {
+            assert!(setup.accepted.contains(&event), "{webhook} got {event}, which was never accepted");
+            let distinct: HashSet<u32> = list.iter().map(|receipt| receipt.attempt).collect();
+            repeated += list.len() - distinct.len();
+        }
+        println!("{cuts} power cuts, {repeated} attempts repeated");
+        assert!(repeated <= cuts as usize * IN_FLIGHT_MAX * 2, "{repeated} attempts repeated after {cuts} cuts");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn restarts_keep_attempts_and_due_times() {
+    let mut world = World::new(1);
+    world.receivers.set("slow", |_| (503, Duration::from_millis(5)));
+    world.webhook("slow", 4, 600, 2).await;
+    let accepted = world.post("r", "{}").await.unwrap();
+    for _ in 0..30 {
+        tokio::time::sleep(Duration::from_secs(130)).await;
+        world = world.restart().await;
+        world.until_ready().await;
+    }
+    let receipts = world.receivers.receipts();
+    assert_eq!(receipts.len(), 5);
+    for (pair, number) in receipts.windows(2).zip(1_u32..) {
+        assert_eq!((pair[0].event.as_str(), pair[0].attempt), (text(accepted.id).as_str(), number));
+        let waited = pair[1].began.since(pair[0].ended.unwrap().0);
+        assert!(waited >= Duration::from_secs(600) && waited <= Duration::from_secs(661), "{waited:?}");
+    }
+    assert_eq!(world.find("r").await[0].delivery.state(), State::Failed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_receiver_delays_nobody_and_is_not_trampled_when_it_returns() {
+    let world = World::new(2);
+    let back = START.plus(Duration::from_mins(30));
+    world
+        .receivers
+        .set("dead", move |now| if now < back { (0, Duration::ZERO) } else { (200, Duration::from_millis(2)) });
+    world.receivers.set("well", |_| (200, Duration::from_millis(2)));
+    world.webhook("dead", 20, 60, 8).await;
+    world.webhook("well", 0, 60, 8).await;
+    for number in 0..3_000 {
+        world.post(&format!("r{number}"), "{}").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    world.until_idle(Duration::from_hours(4)).await;
+    let receipts = world.receivers.receipts();
+    let slowest = receipts.iter().filter(|receipt| receipt.webhook == "well").map(|receipt| {
+        let created = postrider::domain::id::EventId::parse(&receipt.event).unwrap().created_at();
+        receipt.began.since(created)
+    });
+    assert!(slowest.max().unwrap() < Duration::from_millis(100));
+    let returned: Vec<_> = receipts.iter().filter(|one| one.webhook == "dead" && one.began >= back).collect();
+    let first = returned[0].began;
+    let within =
+        |seconds: u64| returned.iter().filter(|one| one.began.since(first) < Duration::from_secs(seconds)).count();
+    assert!(within(1) <= 11, "{} in the first second of its return", within(1));
+    assert!(within(3) <= 75, "{} in the first three seconds", within(3));
+    assert_eq!(returned.iter().filter(|one| one.ended.is_some_and(|(_, code)| code == 200)).count(), 3_000);
+    let before: HashMap<u64, usize> = receipts
+        .iter()
+        .filter(|one| one.webhook == "dead" && one.began < back && one.began > START.plus(Duration::from_mins(2)))
+        .fold(HashMap::new(), |mut seconds, one| {
+            *seconds.entry(one.began.seconds()).or_default() += 1;
+            seconds
+        });
+    assert!(before.values().all(|count| *count <= 10), "asked gently while it is away");
+}
+
+#[tokio::test(start_paused = true)]
+async fn resend_and_cancel_mean_what_they_say() {
+    let mut world = World::new(3);
+    world.receivers.set("w", |now| {
+        if now < START.plus(Duration::from_mins(5)) { (500, Duration::ZERO) } else { (200, Duration::ZERO) }
+    });
+    let webhook = world.webhook("w", 1, 3_600, 4).await;
+    for reference in ["resent", "cancelled", "left"] {
+        world.post(reference, "{}").await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_mins(6)).await;
+    let id = |found: Vec<postrider::index::Found>| found[0].id;
+    let (resent, cancelled) = (id(world.find("resent").await), id(world.find("cancelled").await));
+    world.dispatcher.resend(resent, "alice").await.unwrap();
+    assert!(world.dispatcher.cancel(cancelled, "alice").await.unwrap());
+    assert!(!world.dispatcher.cancel(cancelled, "alice").await.unwrap());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    world = world.restart().await;
+    world.until_ready().await;
+    let state = |found: Vec<postrider::index::Found>| (found[0].delivery.state(), found[0].attempts.len());
+    assert_eq!(state(world.find("resent").await), (State::Delivered, 2));
+    assert_eq!(state(world.find("cancelled").await), (State::Cancelled, 1));
+    assert_eq!(state(world.find("left").await), (State::Pending, 1));
+    // A resend waits while its webhook is paused, also over a restart, and goes out afterwards.
+    world.change(webhook, |webhook| webhook.paused = true).await;
+    world.dispatcher.resend(cancelled, "alice").await.unwrap();
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert_eq!(state(world.find("cancelled").await), (State::Pending, 1));
+    world = world.crash(9, true).await;
+    world.until_ready().await;
+    world.change(webhook, |webhook| webhook.paused = false).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(state(world.find("cancelled").await), (State::Delivered, 2));
+    let sent: Vec<_> =
+        world.receivers.receipts().into_iter().filter(|one| one.event == text(cancelled.event)).collect();
+    assert_eq!(sent.iter().map(|one| one.attempt).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(sent[0].event, sent[1].event);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_thirty_days_it_is_gone_except_what_is_still_wanted() {
+    use postrider::maintenance::{Floor, Maintenance, MaintenanceOptions};
+    const DAY: Duration = Duration::from_hours(24);
+    let mut world = World::new(4);
+    world.receivers.set("w", |_| (200, Duration::ZERO));
+    world.receivers.set("p", |_| (200, Duration::ZERO));
+    world.webhook("w", 0, 60, 4).await;
+    let held = world.webhook("p", 0, 60, 4).await;
+    world.change(held, |webhook| webhook.active = false).await;
+    world.post("old", "{\"canary\":\"old-payload\"}").await.unwrap();
+    world.post("touched", "{\"canary\":\"touched-payload\"}").await.unwrap();
+    world.change(held, |webhook| (webhook.active, webhook.paused) = (true, true)).await;
+    world.post("waiting", "{\"canary\":\"waiting-payload\"}").await.unwrap();
+    let on_disk = |world: &World, text: &str| {
+        let files = world.disk.files(std::path::Path::new("/state/journal"));
+        files.iter().any(|path| String::from_utf8_lossy(&world.disk.contents(path)).contains(text))
+    };
+    for day in 1..=75_u32 {
+        tokio::time::sleep(DAY).await;
+        if day == 20 {
+            let touched = world.find("touched").await[0].id;
+            world.dispatcher.resend(touched, "alice").await.unwrap();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        let options = MaintenanceOptions { retention: 30 * DAY, floor: Floor { bytes: 0, percent: 0 } };
+        let (_keep, options) = tokio::sync::watch::channel(options);
+        Maintenance::new(world.store.clone(), world.dispatcher.clone(), options).sweep().await.unwrap();
+        // One event a day keeps folders coming.
+        world.post(&format!("day{day}"), "{}").await.unwrap();
+        let expected = [("old", day <= 30), ("touched", day <= 50), ("waiting", true)];
+        for (reference, there) in expected {
+            assert_eq!(!world.find(reference).await.is_empty(), there, "{reference} on day {day}");
+            assert_eq!(on_disk(&world, &format!("{reference}-payload")), there, "{reference} on the disk on day {day}");
+        }
+        if day == 40 {
+            // The same again from the journal alone.
+            world = world.crash(1, true).await;
+            world.until_ready().await;
+        }
+    }
+    assert!(world.store.days().len() <= 32);
+    // What waited for ten weeks still goes out, with its bytes.
+    world.change(held, |webhook| webhook.paused = false).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let receipts = world.receivers.receipts();
+    let late: Vec<_> = receipts.iter().filter(|one| one.webhook == "p").collect();
+    assert!(late.iter().any(|one| one.body == "{\"canary\":\"waiting-payload\"}"));
+}

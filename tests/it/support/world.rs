@@ -1,0 +1,304 @@
+//! A whole postrider without sockets and without waiting: simulated disk, clock, chance and
+//! receivers, a real index in a temporary folder, all on one thread under paused time.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use postrider::clock::Clock;
+use postrider::dispatch::{DispatchOptions, Dispatcher, WireNames};
+use postrider::domain::attempt::{ErrorKind, Outcome, Phases};
+use postrider::domain::id::{EventId, WebhookId};
+use postrider::domain::references::References;
+use postrider::domain::retry::{Backoff, RetryPlan};
+use postrider::domain::time::Timestamp;
+use postrider::domain::webhook::Webhook;
+use postrider::egress::{Request, Transport};
+use postrider::index::{Found, Query, Walk};
+use postrider::journal::Options;
+use postrider::random::Random;
+use postrider::secrets::Sealer;
+use postrider::store::{Accepted, NewEvent, Store, StoreError, StoreOptions};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::sim_disk::SimDisk;
+
+/// What one exchange was, as the receivers saw it.
+#[derive(Clone, Debug)]
+pub(crate) struct Receipt {
+    pub(crate) webhook: String,
+    pub(crate) event: String,
+    pub(crate) attempt: u32,
+    pub(crate) began: Timestamp,
+    /// `None` while it is under way, or when the daemon went away meanwhile.
+    pub(crate) ended: Option<(Timestamp, u16)>,
+    pub(crate) body: Bytes,
+}
+
+/// How a receiver answers at a time: a code (0: no answer) and how long it takes.
+pub(crate) type Behaviour = Arc<dyn Fn(Timestamp) -> (u16, Duration) + Send + Sync>;
+
+#[derive(Default)]
+struct Ledger {
+    receipts: Vec<Receipt>,
+    in_flight: HashMap<String, usize>,
+    most_in_flight: HashMap<String, usize>,
+    most_in_all: usize,
+}
+
+/// All receivers; outlives the daemon.
+#[derive(Clone)]
+pub(crate) struct Receivers {
+    clock: Clock,
+    behaviours: Arc<Mutex<BTreeMap<String, Behaviour>>>,
+    ledger: Arc<Mutex<Ledger>>,
+}
+
+/// Counts an exchange as over, also when the daemon drops it.
+struct UnderWay<'a>(&'a Receivers, String);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        *self.0.ledger.lock().unwrap().in_flight.get_mut(&self.1).unwrap() -= 1;
+    }
+}
+
+impl Receivers {
+    fn begin(&self, request: &Request) -> (UnderWay<'_>, usize) {
+        let header = |name: &str| request.headers.get(name).unwrap().to_str().unwrap().to_owned();
+        let name = request.url.path().trim_start_matches('/').to_owned();
+        let mut ledger = self.ledger.lock().unwrap();
+        ledger.receipts.push(Receipt {
+            webhook: name.clone(),
+            event: header("webhook-id"),
+            attempt: header("postrider-attempt").parse().unwrap(),
+            began: self.clock.now(),
+            ended: None,
+            body: request.body.clone(),
+        });
+        let place = ledger.receipts.len() - 1;
+        let now = ledger.in_flight.entry(name.clone()).or_default();
+        *now += 1;
+        let now = *now;
+        let most = ledger.most_in_flight.entry(name.clone()).or_default();
+        *most = (*most).max(now);
+        let all = ledger.in_flight.values().sum();
+        ledger.most_in_all = ledger.most_in_all.max(all);
+        (UnderWay(self, name), place)
+    }
+
+    pub(crate) fn set(&self, name: &str, behaviour: impl Fn(Timestamp) -> (u16, Duration) + Send + Sync + 'static) {
+        self.behaviours.lock().unwrap().insert(name.to_owned(), Arc::new(behaviour));
+    }
+
+    pub(crate) fn receipts(&self) -> Vec<Receipt> {
+        self.ledger.lock().unwrap().receipts.clone()
+    }
+
+    pub(crate) fn most_in_flight(&self, name: &str) -> usize {
+        self.ledger.lock().unwrap().most_in_flight.get(name).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn most_in_all(&self) -> usize {
+        self.ledger.lock().unwrap().most_in_all
+    }
+}
+
+impl Transport for Receivers {
+    fn send<'a>(&'a self, _pool_key: u64, request: Request) -> Pin<Box<dyn Future<Output = Outcome> + Send + 'a>> {
+        Box::pin(async move {
+            let (under_way, place) = self.begin(&request);
+            let began = Instant::now();
+            let behaviour = self.behaviours.lock().unwrap()[&under_way.1].clone();
+            let (code, takes) = behaviour(self.clock.now());
+            tokio::time::sleep(takes.min(request.timeout)).await;
+            let result = match code {
+                _ if takes > request.timeout => Err(ErrorKind::Timeout),
+                0 => Err(ErrorKind::Refused),
+                code => Ok(code),
+            };
+            self.ledger.lock().unwrap().receipts[place].ended = Some((self.clock.now(), result.unwrap_or(0)));
+            Outcome { result, duration: began.elapsed(), phases: Phases::default(), peer: None, retry_after: None }
+        })
+    }
+}
+
+/// One running postrider and what outlives it.
+pub(crate) struct World {
+    pub(crate) disk: SimDisk,
+    pub(crate) store: Store,
+    pub(crate) dispatcher: Dispatcher,
+    pub(crate) receivers: Receivers,
+    pub(crate) clock: Clock,
+    index: TempDir,
+    index_name: u32,
+    random: Random,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+pub(crate) const START: Timestamp = Timestamp::from_millis(1_795_425_932_000);
+pub(crate) const IN_FLIGHT_MAX: usize = 16;
+
+impl World {
+    pub(crate) fn new(seed: u64) -> Self {
+        let clock = Clock::simulated(START);
+        let disk = SimDisk::with_folder("state");
+        let receivers = Receivers { clock, behaviours: Arc::default(), ledger: Arc::default() };
+        Self::open(disk, receivers, clock, Random::seeded(seed), tempfile::tempdir().unwrap(), 0)
+    }
+
+    fn open(
+        disk: SimDisk,
+        receivers: Receivers,
+        clock: Clock,
+        random: Random,
+        index: TempDir,
+        index_name: u32,
+    ) -> Self {
+        let options = StoreOptions {
+            directory: PathBuf::from("/state"),
+            index_directory: index.path().join(index_name.to_string()),
+            journal: Options { segment_bytes_max: 256 << 10 },
+            index_cache_bytes: 4 << 20,
+        };
+        let sealer = Sealer::new(&[1; 32], random.clone());
+        let (store, workers) = Store::open(Arc::new(disk.clone()), options, sealer, clock, random.clone()).unwrap();
+        let mut tasks = workers.spawn_tasks();
+        let names = WireNames {
+            body_signature: http::HeaderName::from_static("idenfy-signature"),
+            event_type: http::HeaderName::from_static("idenfy-event-type"),
+            user_agent: http::HeaderValue::from_static("postrider/test"),
+        };
+        let options = DispatchOptions { in_flight_max: IN_FLIGHT_MAX, names };
+        let dispatcher = Dispatcher::new(store.clone(), Arc::new(receivers.clone()), options);
+        let running = dispatcher.clone();
+        tasks.push(tokio::spawn(async move { running.run().await }));
+        Self { disk, store, dispatcher, receivers, clock, index, index_name, random, tasks }
+    }
+
+    /// The daemon is gone from one moment to the next, the power with it; starts again on what
+    /// the disk kept. The index, which is only a view, is lost as well or an older one comes back.
+    pub(crate) async fn crash(self, seed: u64, lose_index: bool) -> Self {
+        for task in &self.tasks {
+            task.abort();
+        }
+        for task in self.tasks {
+            let _ = task.await;
+        }
+        // Attempts under way are tasks of the dispatcher, which drops them when it has no patience.
+        self.dispatcher.stop(Duration::ZERO).await;
+        let disk = self.disk.crash(seed);
+        drop((self.dispatcher, self.store));
+        // The old sled lets go of its folder only when everything is dropped, which paused tasks
+        // may delay; a new name gives the same as a lost index.
+        let index_name = if lose_index { self.index_name + 1 } else { self.index_name };
+        Self::open(disk, self.receivers, self.clock, self.random, self.index, index_name)
+    }
+
+    /// Stops in good order and starts again.
+    pub(crate) async fn restart(self) -> Self {
+        self.dispatcher.stop(Duration::from_mins(5)).await;
+        self.store.journal().close().await;
+        for task in self.tasks {
+            task.await.unwrap();
+        }
+        drop((self.dispatcher, self.store));
+        Self::open(self.disk, self.receivers, self.clock, self.random, self.index, self.index_name)
+    }
+
+    pub(crate) async fn webhook(&self, name: &str, count: u16, interval_seconds: u64, in_flight: u16) -> WebhookId {
+        let now = self.clock.now();
+        let interval = Duration::from_secs(interval_seconds);
+        let webhook = Webhook {
+            id: WebhookId::new(now, self.random.bits()),
+            version: 1,
+            name: name.to_owned(),
+            url: format!("https://receiver.example/{name}"),
+            event_types: vec!["*".to_owned()],
+            active: true,
+            paused: false,
+            headers: Vec::new(),
+            signing_key: None,
+            retry: RetryPlan { count, interval, backoff: Backoff::Fixed, interval_max: interval },
+            timeout: Duration::from_secs(10),
+            max_in_flight: in_flight,
+            created_at: now,
+            updated_at: now,
+            updated_by: "test".to_owned(),
+            deleted_at: None,
+        };
+        self.store.change_webhook(|_| Ok::<_, StoreError>(webhook)).await.unwrap().id
+    }
+
+    pub(crate) async fn change(&self, id: WebhookId, change: impl FnOnce(&mut Webhook)) {
+        let changed = self.store.change_webhook(|config| {
+            let mut webhook = Webhook::clone(&config.webhooks[&id]);
+            change(&mut webhook);
+            webhook.version += 1;
+            Ok::<_, StoreError>(webhook)
+        });
+        changed.await.unwrap();
+    }
+
+    pub(crate) async fn post(&self, reference: &str, payload: &str) -> Result<Accepted, StoreError> {
+        let mut references = References::default();
+        references.add(reference);
+        let new = NewEvent {
+            event_type: "SOS_REPORT".to_owned(),
+            content_type: "application/json".to_owned(),
+            payload: Bytes::copy_from_slice(payload.as_bytes()),
+            scan_ref: Some(reference.to_owned()),
+            references,
+            token: "default".to_owned(),
+            idempotency_key: None,
+        };
+        self.store.accept(new).await
+    }
+
+    /// Every delivery there is, newest first.
+    pub(crate) async fn deliveries(&self, query: Query) -> Vec<Found> {
+        let mut all = Vec::new();
+        let mut before = None;
+        loop {
+            let (query, walk) = (query.clone(), Walk { before, limit: 100, budget: 1_000 });
+            let page = self.store.find(move |index| index.deliveries(&query, walk, |_| true)).await.unwrap();
+            all.extend(page.rows);
+            match page.next {
+                Some(next) => before = Some(next),
+                None => return all,
+            }
+        }
+    }
+
+    pub(crate) async fn find(&self, reference: &str) -> Vec<Found> {
+        self.deliveries(Query { reference: Some(reference.to_owned()), ..Query::default() }).await
+    }
+
+    /// Lets time pass until nothing is pending, at most so long.
+    pub(crate) async fn until_idle(&self, most: Duration) {
+        let until = Instant::now() + most;
+        while Instant::now() < until {
+            if self.store.arrivals().is_restored() && self.dispatcher.load() == (0, 0) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    /// Waits until the index can be searched.
+    pub(crate) async fn until_ready(&self) {
+        while !matches!(self.store.index_state(), postrider::store::IndexState::Ready(_)) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// The event's text form, as receivers see it.
+pub(crate) fn text(event: EventId) -> String {
+    event.to_string()
+}
