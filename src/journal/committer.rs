@@ -48,6 +48,8 @@ impl Append {
         urgent: bool,
         done: Option<oneshot::Sender<Result<Committed, JournalError>>>,
     ) -> Self {
+        // One of another's would be taken for the committer's, and the answers go to the wrong askers.
+        assert!(!matches!(record, Record::Snapshot { .. }), "snapshots are written by the committer alone");
         Self { record: Some(Encoded::new(record)), urgent, done }
     }
 
@@ -156,6 +158,9 @@ impl Committer {
         if !overdue.is_empty() {
             self.commit(overdue, &mut sink);
         }
+        if !self.overdue.is_empty() {
+            tracing::error!(records = self.overdue.len(), "the disk stayed full; facts of the last moments are lost");
+        }
     }
 
     async fn first(&mut self) -> Option<Append> {
@@ -189,8 +194,25 @@ impl Committer {
         }
     }
 
+    /// Commits what waits at this moment, as one batch, without waiting for company: for those who
+    /// drive the journal step by step. Tells whether anything waited.
+    pub fn commit_waiting(&mut self, sink: &mut impl Sink) -> bool {
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        while batch.len() < Self::BATCH_MAX && bytes < Self::BATCH_BYTES_MAX {
+            let Some(next) = self.overdue.pop_front().or_else(|| self.queue.try_recv().ok()) else { break };
+            bytes += next.size();
+            batch.push(next);
+        }
+        let waited = !batch.is_empty();
+        if waited {
+            self.commit(batch, sink);
+        }
+        waited
+    }
+
     /// Writes a batch and makes it durable, or tells everyone why not.
-    pub fn commit(&mut self, mut batch: Vec<Append>, sink: &mut impl Sink) {
+    fn commit(&mut self, mut batch: Vec<Append>, sink: &mut impl Sink) {
         for append in &batch {
             self.shared.waiting_bytes.fetch_sub(append.size(), Ordering::Relaxed);
         }
@@ -213,6 +235,7 @@ impl Committer {
         {
             self.shared.fail(&error.to_string());
             tracing::error!(%error, "writing the journal failed; nothing is accepted any more");
+            self.abandon();
         }
         // Sequences given to what was not kept are used again.
         self.next_sequence = begun;
@@ -232,6 +255,8 @@ impl Committer {
             let day = encoded.day.unwrap_or(today);
             let fits = self.open.as_ref().is_some_and(|open| {
                 open.segment.day == day
+                    // An empty one lacks the snapshot that every segment begins with.
+                    && open.segment.length + (self.buffer.len() as u64) > 0
                     && open.segment.length + (self.buffer.len() as u64) < self.options.segment_bytes_max
             });
             if !fits {
@@ -303,6 +328,8 @@ impl Committer {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let mut file = self.shared.disk.open_to_append(&path)?;
                 file.truncate(0)?;
+                // Old bytes must not come back among the new ones.
+                file.sync().map_err(not_full)?;
                 file
             }
             created => created?,
@@ -330,7 +357,8 @@ impl Committer {
         }
         // Snapshots are the committer's own; nobody waits for them.
         let mut asked = committed.iter().filter(|one| !matches!(*one.record, Record::Snapshot { .. }));
-        let last = self.next_sequence - 1;
+        // Not the one before the next: after a cut some were skipped.
+        let last = *self.shared.committed.borrow();
         for append in batch {
             let result = if append.record.is_some() { asked.next().cloned() } else { Some(marker(last)) };
             if let Some(result) = result {
@@ -354,10 +382,24 @@ impl Committer {
         refuse(asked, &JournalError::Full);
     }
 
+    /// Takes what was refused out of the file, so that a restart does not find it in the page cache
+    /// and believe it, although the disk may never have had it. Nothing is promised of the result.
+    fn abandon(&mut self) {
+        self.buffer.clear();
+        if let Some(mut open) = self.open.take()
+            && let Err(error) = open.file.truncate(open.segment.length)
+        {
+            tracing::warn!(%error, "the failed batch could not be taken back");
+        }
+    }
+
     fn cut_back(&mut self) -> io::Result<()> {
         let Some(mut open) = self.open.take() else { return Ok(()) };
         if open.segment.length == 0 {
-            // A segment without its snapshot is begun anew, perhaps in another folder.
+            // A segment without its snapshot is begun anew, perhaps in another folder. Emptied
+            // first: should its name come back after a power cut, it must not hide the new one.
+            open.file.truncate(0)?;
+            open.file.sync()?;
             drop(open.file);
             return self.shared.disk.remove_file(&segment_path(&self.shared.directory, open.segment.day, open.name));
         }

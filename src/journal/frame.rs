@@ -9,6 +9,8 @@ pub(super) const MAGIC: [u8; 4] = *b"PRJ1";
 pub(super) const VERSION: u8 = 1;
 /// Longer bodies are never written: 16 MiB of payload and what describes it.
 pub(super) const BODY_MAX: usize = (16 << 20) + (1 << 20);
+/// The longest record, with its frame.
+pub const RECORD_MAX: usize = FRAME_LENGTH + BODY_MAX;
 
 /// The first 32 bytes of a record, checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,9 +18,10 @@
 //!  28  CRC32C of bytes 0..28                                     32  body: meta, then payload
 //! ```
 //!
-//! Invariants: sequences rise over the segments in name order; a segment begins with a snapshot,
-//! so the newest whole segment is enough to know the configuration; after the first failed sync
-//! nothing is appended any more.
+//! Invariants: sequences rise over the segments in name order, without gaps within a segment (the
+//! sequences of what was cut from a torn tail are not used again: the next segment begins behind
+//! them); a segment begins with a snapshot, so the newest whole segment is enough to know the
+//! configuration, and is never removed; after the first failed sync nothing is appended any more.
 
 mod committer;
 mod disk;
@@ -31,7 +32,7 @@ mod recovery;
 
 pub use committer::{Append, Committer, Sink};
 pub use disk::{Disk, DiskEntry, RealDisk, SegmentFile};
-pub use frame::{FRAME_LENGTH, Frame};
+pub use frame::{FRAME_LENGTH, Frame, RECORD_MAX};
 pub use reader::{Replayed, SegmentReader};
 pub use record::{
     AttemptRecord, CarriedDelivery, ChangeCause, ChangeRecord, Collection, ConfigImage, ConfigRecord, Record, Target,
@@ -63,6 +64,9 @@ pub enum JournalError {
     /// More is waiting to be committed than the bound allows.
     #[error("the journal is behind: {0} bytes wait to be written")]
     Busy(usize),
+    /// A record is longer than the format can hold, in bytes.
+    #[error("a record of {0} bytes is too long for the journal")]
+    TooLong(usize),
     /// A record did not check out.
     #[error("the record at {0:?} is damaged")]
     Damaged(Location),
@@ -194,7 +198,10 @@ impl Journal {
     /// operator asks for. The ticket resolves after the commit.
     ///
     /// # Errors
-    /// `Busy` when too much waits, `Failed` after a failed sync.
+    /// `Busy` when too much waits, `TooLong`, `Failed` after a failed sync.
+    ///
+    /// # Panics
+    /// When given a snapshot: those are the committer's own.
     pub fn append(&self, record: Record) -> Result<Ticket, JournalError> {
         let waiting = self.shared.waiting_bytes.load(Ordering::Relaxed);
         if waiting > Self::WAITING_BYTES_MAX {
@@ -209,7 +216,10 @@ impl Journal {
     /// of room, rides on the next commit, and is tried again when the disk is full.
     ///
     /// # Errors
-    /// `Failed` after a failed sync.
+    /// `TooLong`, `Failed` after a failed sync.
+    ///
+    /// # Panics
+    /// When given a snapshot: those are the committer's own.
     pub fn append_fact(&self, record: Record) -> Result<(), JournalError> {
         self.enqueue(Append::new(record, false, None))
     }
@@ -228,6 +238,10 @@ impl Journal {
         if let Some(why) = self.shared.failure() {
             return Err(JournalError::Failed(why));
         }
+        // It could be written, but would count as damage ever after.
+        if append.size() > RECORD_MAX {
+            return Err(JournalError::TooLong(append.size()));
+        }
         self.shared.waiting_bytes.fetch_add(append.size(), Ordering::Relaxed);
         self.queue.send(append).map_err(|_| self.stopped())
     }
@@ -242,7 +256,8 @@ impl Journal {
         self.shared.failure()
     }
 
-    /// The last committed sequence; 0 in an empty journal.
+    /// The sequence of the last record; 0 in an empty journal. The next one's may be higher by more
+    /// than one.
     #[must_use]
     pub fn last_committed(&self) -> u64 {
         *self.shared.committed.borrow()
@@ -299,6 +314,9 @@ impl Journal {
         to: u64,
         mut each: impl FnMut(Committed) -> Result<(), E>,
     ) -> Result<(), E> {
+        if from > to {
+            return Ok(());
+        }
         let segments = self.segments();
         let first = segments.range(..=from).next_back().map_or(0, |(first, _)| *first);
         for (&name, segment) in segments.range(first..=to) {
@@ -355,23 +373,39 @@ impl Journal {
     /// Removes a day's folder and everything in it. The caller has carried forward what is still
     /// needed. Blocks on the disk.
     ///
+    /// The newest segment stays, whatever its day: the configuration and the next sequence are
+    /// known from it alone. Whatever is appended on a later day begins a newer one.
+    ///
     /// # Errors
     /// `Io`. What is left is removed by the next call.
     pub fn remove_day(&self, day: Day) -> Result<(), JournalError> {
-        let gone: Vec<u64> = {
+        let newest = {
             let mut segments = self.shared.segments.write().unwrap_or_else(PoisonError::into_inner);
-            let gone = segments.iter().filter(|(_, segment)| segment.day == day).map(|(name, _)| *name).collect();
-            segments.retain(|_, segment| segment.day != day);
-            gone
+            let newest = segments.last_key_value().map(|(name, segment)| (*name, segment.day));
+            segments.retain(|name, segment| segment.day != day || newest.is_some_and(|(kept, _)| *name == kept));
+            newest
         };
-        for name in gone {
-            let path = segment_path(&self.shared.directory, day, name);
+        let folder = self.shared.directory.join(day.to_string());
+        let files = match self.shared.disk.list(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            files => files.map_err(JournalError::io(&folder))?,
+        };
+        for file in files {
+            // What is on the disk counts, not what is known: a call that failed half way has
+            // forgotten the rest. One newer than all that are known is just being written.
+            let Some(name) = segment_name(&file.name) else { continue };
+            if newest.is_some_and(|(kept, kept_in)| name > kept || (name == kept && kept_in == day)) {
+                continue;
+            }
+            let path = folder.join(&file.name);
             match self.shared.disk.remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(JournalError::io(&path)(error)),
                 _ => {}
             }
         }
-        let folder = self.shared.directory.join(day.to_string());
+        if newest.is_some_and(|(_, kept_in)| kept_in == day) {
+            return Ok(());
+        }
         match self.shared.disk.remove_dir(&folder) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(JournalError::io(&folder)(error)),
             _ => Ok(()),
@@ -386,4 +420,9 @@ impl Journal {
 /// `<directory>/<day>/<first sequence, 20 digits>.seg`
 fn segment_path(directory: &Path, day: Day, first_sequence: u64) -> PathBuf {
     directory.join(day.to_string()).join(format!("{first_sequence:020}.seg"))
+}
+
+/// The first sequence of a segment, from the name of its file.
+fn segment_name(file: &str) -> Option<u64> {
+    file.strip_suffix(".seg").and_then(|digits| digits.parse().ok())
 }

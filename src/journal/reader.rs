@@ -1,7 +1,9 @@
 //! Reads a segment from front to back, past damage.
 //!
 //! Holds one record and a read-ahead in memory, never a segment. Does not decide what damage
-//! means; it tells where it is and goes on at the next thing that checks out.
+//! means; it tells where it is and goes on at the next thing that checks out. A record whose
+//! sequence can not be right at its place, such as one that a reused block brought back from a
+//! segment long gone, does not check out either.
 
 use std::io;
 use std::sync::Arc;
@@ -33,6 +35,8 @@ pub struct SegmentReader<'a> {
     file: &'a dyn SegmentFile,
     name: u64,
     end: u64,
+    /// The lowest sequence that the next record can have.
+    next_sequence: u64,
     /// Where `window` begins in the file.
     offset: u64,
     window: BytesMut,
@@ -47,13 +51,20 @@ impl<'a> SegmentReader<'a> {
     /// Reads the segment called `name` up to `end` bytes.
     #[must_use]
     pub fn new(file: &'a dyn SegmentFile, name: u64, end: u64) -> Self {
-        Self { file, name, end, offset: 0, window: BytesMut::new() }
+        Self { file, name, end, next_sequence: name, offset: 0, window: BytesMut::new() }
     }
 
     /// Where the next item begins.
     #[must_use]
     pub const fn offset(&self) -> u64 {
         self.offset
+    }
+
+    /// One more than the last sequence that was used so far, by records that can not be understood
+    /// as well.
+    #[must_use]
+    pub const fn next_sequence(&self) -> u64 {
+        self.next_sequence
     }
 
     /// The next item, or `None` at the end.
@@ -94,9 +105,15 @@ impl<'a> SegmentReader<'a> {
         };
         let offset = self.offset;
         self.offset += length as u64;
-        let decoded = Frame::decode(&bytes).and_then(|frame| Some((frame.sequence, Record::decode(&frame)?)));
-        Ok(Some(match decoded {
-            Some((sequence, record)) => Replayed::Record(Committed { sequence, location, record: Arc::new(record) }),
+        let sequence = header.sequence;
+        // Records before this one may be damaged and so unknown, but each took up a frame at least.
+        let highest = self.name.saturating_add(offset / FRAME_LENGTH as u64);
+        if !(self.next_sequence..=highest).contains(&sequence) {
+            return Ok(Some(Replayed::Damaged { offset, bytes }));
+        }
+        self.next_sequence = sequence.saturating_add(1);
+        Ok(Some(match Frame::decode(&bytes).and_then(|frame| Record::decode(&frame)) {
+            Some(record) => Replayed::Record(Committed { sequence, location, record: Arc::new(record) }),
             None => Replayed::Damaged { offset, bytes },
         }))
     }

@@ -5,6 +5,7 @@
 //! are checked whenever they are read. A stretch that does not check out at the very end of the
 //! last segment is a torn tail: it was never acknowledged, and is cut. Anywhere else it is damage:
 //! copied to `quarantine/` and skipped, because what stands behind it may have been acknowledged.
+//! So is a whole record that can not be understood: perhaps a newer version wrote it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,8 +16,9 @@ use tokio::sync::{mpsc, watch};
 
 use super::committer::Committer;
 use super::disk::{Disk, SegmentFile};
+use super::frame::{FRAME_LENGTH, Frame};
 use super::reader::{Replayed, SegmentReader};
-use super::{ConfigImage, Journal, JournalError, RecentPayloads, Record, Segment, Shared, segment_path};
+use super::{ConfigImage, Journal, JournalError, RecentPayloads, Record, Segment, Shared, segment_name, segment_path};
 use crate::clock::Clock;
 use crate::domain::time::Day;
 
@@ -102,7 +104,7 @@ impl Journal {
             receiver,
             clock,
             options,
-            recovered.last_sequence + 1,
+            recovered.next_sequence,
             recovered.image.clone(),
             recovered.open,
         );
@@ -118,8 +120,7 @@ fn list_segments(disk: &dyn Disk, directory: &Path) -> Result<BTreeMap<u64, Segm
         let Some(day) = Day::parse(&folder.name).filter(|_| folder.is_dir) else { continue };
         let path = directory.join(&folder.name);
         for file in disk.list(&path).map_err(JournalError::io(&path))? {
-            let name = file.name.strip_suffix(".seg").and_then(|digits| digits.parse().ok());
-            if let Some(name) = name.filter(|_| !file.is_dir) {
+            if let Some(name) = segment_name(&file.name).filter(|_| !file.is_dir) {
                 let found = Segment { day, length: file.length };
                 let known = segments.entry(name).or_insert(found);
                 // An empty one may be left of a batch that found the disk full.
@@ -133,10 +134,13 @@ fn list_segments(disk: &dyn Disk, directory: &Path) -> Result<BTreeMap<u64, Segm
 }
 
 struct Recovered {
+    /// Of the last record that is there.
     last_sequence: u64,
+    /// Higher than any that was ever used, whatever became of its record.
+    next_sequence: u64,
     image: ConfigImage,
     cut_bytes: u64,
-    /// The segment to go on writing in, with its length.
+    /// The segment to go on writing in, with its length. `None`: a new one is to be begun.
     open: Option<(u64, Segment, Box<dyn SegmentFile>)>,
 }
 
@@ -153,10 +157,9 @@ fn recover(shared: &Arc<Shared>) -> Result<Recovered, JournalError> {
             break;
         }
     }
-    let mut recovered = Recovered { last_sequence: 0, image: ConfigImage::default(), cut_bytes: 0, open: None };
+    let mut recovered =
+        Recovered { last_sequence: 0, next_sequence: 1, image: ConfigImage::default(), cut_bytes: 0, open: None };
     for (place, &(name, segment)) in segments.iter().enumerate().skip(start) {
-        // A segment without one good record still used up the sequences before its name.
-        recovered.last_sequence = recovered.last_sequence.max(name.saturating_sub(1));
         let is_last = place + 1 == segments.len();
         read_segment(shared, name, segment, is_last, &mut recovered)?;
     }
@@ -193,31 +196,64 @@ fn read_segment(
                 Replayed::Damaged { offset, bytes } => damage.push((offset, bytes, reader.offset())),
             }
         }
-        // Only a stretch that reaches the end of the last segment can be a torn write.
+        // A segment without one good record still used up the sequences before its name.
+        recovered.next_sequence = recovered.next_sequence.max(reader.next_sequence());
+        // Only a stretch that reaches the end of the last segment can be a torn write, and only
+        // one whose checksums are wrong.
         if is_last
-            && let Some((offset, _, reach)) = damage.last()
+            && let Some((offset, bytes, reach)) = damage.last()
             && *reach >= reader.offset()
+            && Frame::decode(bytes).is_none()
         {
             end = *offset;
             damage.pop();
         }
     }
+    let is_whole = damage.is_empty();
     for (offset, bytes, _) in damage {
         quarantine(shared, name, offset, &bytes);
     }
     if is_last {
         recovered.cut_bytes = segment.length - end;
-        if recovered.cut_bytes > 0 {
-            file.truncate(end).map_err(JournalError::io(&path))?;
-        }
-        // What a killed daemon had written may be in the page cache only. It counts from now on,
-        // so it must be durable from now on; so must the names of its file and folder.
-        file.sync().map_err(JournalError::io(&path))?;
-        let folder = shared.directory.join(segment.day.to_string());
-        shared.disk.sync_dir(&folder).map_err(JournalError::io(&folder))?;
+        // What was cut may have been acknowledged once, if it is rot and not a torn write. Its
+        // sequences are not given to others, who would pass for it.
+        recovered.next_sequence += recovered.cut_bytes.div_ceil(FRAME_LENGTH as u64);
         let segment = Segment { length: end, ..segment };
-        shared.segments.write().unwrap_or_else(std::sync::PoisonError::into_inner).insert(name, segment);
-        recovered.open = Some((name, segment, file));
+        settle_last(shared, &path, (name, segment), &mut *file, recovered.cut_bytes)?;
+        // Behind a cut a new segment begins, so that sequences have no gaps within one; behind
+        // damage as well, because it may have been the snapshot.
+        if recovered.cut_bytes == 0 && is_whole && end > 0 {
+            recovered.open = Some((name, segment, file));
+        }
+    }
+    Ok(())
+}
+
+/// Cuts the last segment to its length and makes what is left durable.
+fn settle_last(
+    shared: &Shared,
+    path: &Path,
+    (name, segment): (u64, Segment),
+    file: &mut dyn SegmentFile,
+    cut_bytes: u64,
+) -> Result<(), JournalError> {
+    if cut_bytes > 0 {
+        file.truncate(segment.length).map_err(JournalError::io(path))?;
+    }
+    // What a killed daemon had written may be in the page cache only. It counts from now on, so
+    // it must be durable from now on; so must the names of its file and folder.
+    file.sync().map_err(JournalError::io(path))?;
+    if segment.length == 0 {
+        // Its durable length is 0: should the name come back, it hides nothing.
+        shared.disk.remove_file(path).map_err(JournalError::io(path))?;
+    }
+    let folder = shared.directory.join(segment.day.to_string());
+    shared.disk.sync_dir(&folder).map_err(JournalError::io(&folder))?;
+    let mut segments = shared.segments.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if segment.length == 0 {
+        segments.remove(&name);
+    } else {
+        segments.insert(name, segment);
     }
     Ok(())
 }
