@@ -1,1 +1,6 @@
+//! The integration tests, in one binary.
 
+#![expect(clippy::unwrap_used, reason = "a test that can not go on should say where")]
+
+mod journal;
+mod support;
