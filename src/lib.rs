@@ -15,4 +15,6 @@ pub mod journal;
 pub mod secrets;
 pub mod store;
 
+pub mod admin;
+
 pub mod dispatch;
