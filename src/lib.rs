@@ -18,3 +18,5 @@ pub mod store;
 pub mod admin;
 
 pub mod dispatch;
+
+pub mod cli;

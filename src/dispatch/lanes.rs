@@ -144,11 +144,8 @@ impl Lane {
 
     /// When something could start, by due times and health alone; `None` when nothing waits.
     fn next_due(&self) -> Option<Duration> {
-        let due = if self.fresh.is_empty() {
-            Duration::from_millis(self.waiting.keys().next()?.0)
-        } else {
-            Duration::ZERO
-        };
+        let due =
+            if self.fresh.is_empty() { Duration::from_millis(self.waiting.keys().next()?.0) } else { Duration::ZERO };
         Some(due.max(self.health.next_start()))
     }
 

@@ -324,8 +324,7 @@ impl Dispatcher {
                     return None;
                 };
                 let names = self.shared.names.load();
-                let request =
-                    prepared.request(&names, event, job.id, &job.delivery, payload.clone(), started_at);
+                let request = prepared.request(&names, event, job.id, &job.delivery, payload.clone(), started_at);
                 self.shared.transport.send(pool_key(job.webhook), request).await
             }
             Err(StoreError::Damaged | StoreError::Gone) => Outcome::failed(ErrorKind::Damaged),

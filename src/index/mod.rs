@@ -172,7 +172,9 @@ impl Index {
     /// # Errors
     /// When the index can not be read.
     pub fn oldest_pending(&self) -> Result<Option<Timestamp>> {
-        contained(|| Ok(self.pending.first()?.and_then(|(key, _)| Some(DeliveryId::from_bytes(&key)?.event.created_at()))))
+        contained(|| {
+            Ok(self.pending.first()?.and_then(|(key, _)| Some(DeliveryId::from_bytes(&key)?.event.created_at())))
+        })
     }
 
     /// A webhook as it was at a version, in the form it was stored in.
@@ -214,10 +216,8 @@ impl Index {
     #[must_use]
     pub fn days(&self) -> Vec<Day> {
         let names = self.db.tree_names();
-        let mut days: Vec<Day> = names
-            .iter()
-            .filter_map(|name| Day::parse(std::str::from_utf8(name).ok()?.strip_prefix("log.")?))
-            .collect();
+        let mut days: Vec<Day> =
+            names.iter().filter_map(|name| Day::parse(std::str::from_utf8(name).ok()?.strip_prefix("log.")?)).collect();
         days.sort_unstable_by(|a, b| b.cmp(a));
         days
     }

@@ -402,7 +402,10 @@ impl Query {
     fn matches_event(&self, found: &FoundEvent) -> bool {
         let event = &found.event;
         self.event_type.as_ref().is_none_or(|wanted| *wanted == event.event_type)
-            && self.reference.as_ref().is_none_or(|wanted| event.references.as_slice().iter().any(|r| r.starts_with(wanted)))
+            && self
+                .reference
+                .as_ref()
+                .is_none_or(|wanted| event.references.as_slice().iter().any(|r| r.starts_with(wanted)))
     }
 
     /// Whether a delivery is one of those looked for.

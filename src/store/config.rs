@@ -217,9 +217,10 @@ pub(super) fn webhook_to_bytes(webhook: &Webhook, sealer: &Sealer) -> Vec<u8> {
         signing_key: webhook.signing_key.as_ref().map(|key| StoredKey {
             sealed: sealer.seal(&field(id, "signing_key"), &key.current),
             changed_at: key.changed_at.millis(),
-            previous: key.previous.as_ref().map(|(previous, until)| {
-                (sealer.seal(&field(id, "signing_key"), previous), until.millis())
-            }),
+            previous: key
+                .previous
+                .as_ref()
+                .map(|(previous, until)| (sealer.seal(&field(id, "signing_key"), previous), until.millis())),
         }),
         retry_count: webhook.retry.count,
         retry_interval_ms: millis(webhook.retry.interval),
@@ -248,9 +249,9 @@ pub(super) fn webhook_from_bytes(bytes: &[u8], sealer: &Sealer) -> Result<Webhoo
     };
     let open_key = |sealed: &str| sealer.open(&field(id, "signing_key"), sealed);
     let signing_key = |stored: StoredKey| -> Result<SigningKey, SecretsError> {
-        let previous = stored.previous.map(|(sealed, until)| {
-            open_key(&sealed).map(|key: Secret| (key, Timestamp::from_millis(until)))
-        });
+        let previous = stored
+            .previous
+            .map(|(sealed, until)| open_key(&sealed).map(|key: Secret| (key, Timestamp::from_millis(until))));
         Ok(SigningKey {
             current: open_key(&stored.sealed)?,
             changed_at: Timestamp::from_millis(stored.changed_at),
@@ -294,7 +295,8 @@ pub(super) fn token_to_bytes(token: &Token) -> Vec<u8> {
 
 fn token_from_bytes(bytes: &[u8]) -> Result<Token, LoadError> {
     let stored: StoredToken = from_json(bytes)?;
-    let digest = data_encoding::HEXLOWER.decode(stored.sha256.as_bytes()).ok().and_then(|digest| digest.try_into().ok());
+    let digest =
+        data_encoding::HEXLOWER.decode(stored.sha256.as_bytes()).ok().and_then(|digest| digest.try_into().ok());
     Ok(Token {
         digest: digest.ok_or_else(|| LoadError::Format(format!("token {}", stored.name)))?,
         name: stored.name,

@@ -115,12 +115,7 @@ impl Store {
         Ok(())
     }
 
-    fn carry(
-        &self,
-        event: Event,
-        deliveries: &[Found],
-        record: &Record,
-    ) -> Result<crate::journal::Ticket, StoreError> {
+    fn carry(&self, event: Event, deliveries: &[Found], record: &Record) -> Result<crate::journal::Ticket, StoreError> {
         let (Record::Event { payload, .. } | Record::Carry { payload, .. }) = record else {
             return Err(StoreError::Damaged);
         };

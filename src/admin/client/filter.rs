@@ -67,12 +67,7 @@ impl EventFilter {
     /// As a query, without limit and cursor.
     #[must_use]
     pub fn query(&self) -> Vec<(&'static str, String)> {
-        set([
-            ("ref", &self.reference),
-            ("type", &self.event_type),
-            ("since", &self.since),
-            ("until", &self.until),
-        ])
+        set([("ref", &self.reference), ("type", &self.event_type), ("since", &self.since), ("until", &self.until)])
     }
 }
 

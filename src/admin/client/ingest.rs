@@ -73,10 +73,11 @@ pub enum PostError {
 pub async fn post(event: NewEvent) -> Result<Accepted, PostError> {
     let mut url = event.base;
     let fault = |text: &str| PostError::Protocol(text.to_owned());
-    url.path_segments_mut()
-        .map_err(|()| fault("the URL of the ingest port has no path"))?
-        .pop_if_empty()
-        .extend(["v1", "events", &event.event_type]);
+    url.path_segments_mut().map_err(|()| fault("the URL of the ingest port has no path"))?.pop_if_empty().extend([
+        "v1",
+        "events",
+        &event.event_type,
+    ]);
     let http = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()

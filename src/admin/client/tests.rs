@@ -30,7 +30,11 @@ type Log = Arc<Mutex<Vec<Asked>>>;
 
 async fn note(log: &Log, request: Request<Incoming>) {
     let header = |name: &str| {
-        request.headers().get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).unwrap_or_default()
+        request
+            .headers()
+            .get(name)
+            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+            .unwrap_or_default()
     };
     let mut asked = Asked {
         line: format!("{} {}", request.method(), request.uri()),
