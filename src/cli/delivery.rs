@@ -183,10 +183,7 @@ async fn list(session: &mut Session<'_>, filter: &Filter, range: &Range) -> Ende
     let client = session.client().await?;
     let mut table = table();
     let mut pages = Pages::new(range);
-    if !session.output.json() {
-        let zone = session.output.zone();
-        session.output.note(&format!("times in {zone}"));
-    }
+    session.output.note_zone();
     while let Some(limit) = pages.next() {
         let page = client.deliveries(&filter, limit, pages.cursor()).await?;
         let items = pages.take(page);

@@ -160,8 +160,7 @@ async fn list(session: &mut Session<'_>, arguments: &List) -> Ended {
         until: session.instant(arguments.range.until.as_deref())?,
     };
     let client = session.client().await?;
-    let zone = session.output.zone();
-    session.output.note(&format!("times in {zone}"));
+    session.output.note_zone();
     let columns = [
         Column::fixed("ACCEPTED"),
         Column::shrinking("TYPE"),

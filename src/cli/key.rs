@@ -54,6 +54,7 @@ async fn list(session: &mut Session<'_>) -> Ended {
         keys.iter().try_for_each(|key| session.output.object(key))?;
         return Ok(ExitCode::Done);
     }
+    session.output.note_zone();
     let columns = [
         Column::shrinking("NAME"),
         Column::shrinking("TYPES"),

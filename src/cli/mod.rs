@@ -7,6 +7,7 @@
 //! everything it says went through [`output`].
 
 use std::ffi::OsString;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::process;
 
@@ -159,11 +160,16 @@ pub fn run(
     let zone = if global.utc { TimeZone::UTC } else { TimeZone::system() };
     let look = Look::of_process(global.json, global.quiet, color, plain, zone.clone(), now);
     let mut output = Output::process(look.clone());
-    let ended = match cli.command {
+    let command = || match cli.command {
         None => output.text(&Cli::command().render_help().to_string()).map(|()| ExitCode::Done),
         Some(Command::Serve) => serve(&global.places, &mut output),
         Some(command) => ask(command, env, global.places, zone, Output::process(look)),
     };
+    // A panic has said where it was; the code says whose fault it is. Nothing that could be half
+    // changed is used afterwards but the output.
+    let ended = panic::catch_unwind(AssertUnwindSafe(command)).unwrap_or_else(|_| {
+        Err(Failure::new(ExitCode::Internal, "a fault in postrider; please report what it said above"))
+    });
     ended.unwrap_or_else(|failure| {
         output.failure(&failure);
         failure.exit

@@ -190,7 +190,7 @@ async fn a_socket_of_others_is_forbidden() {
         return;
     }
     let (_folder, client, _log) = daemon(200, "application/json", "{}");
-    std::fs::set_permissions(client.socket(), std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(client.socket(), std::fs::Permissions::from_mode(0o0)).unwrap();
     assert!(matches!(client.status().await, Err(ClientError::Forbidden { .. })));
     let connected = Client::connect(&[client.socket().to_owned()], &caller()).await;
     assert!(matches!(connected, Err(ClientError::Forbidden { .. })));

@@ -241,7 +241,7 @@ impl Output {
         self.zoned(instant).map_or_else(|| instant.to_owned(), |at| at.strftime("%Y-%m-%d %H:%M:%S %Z").to_string())
     }
 
-    /// The same for a column of a table: short on a terminal, where the title names the zone.
+    /// The same for a column of a table: short on a terminal; see `note_zone`.
     pub(super) fn short_time(&self, instant: &str) -> String {
         let (Some(at), Some(now), Some(_)) = (self.zoned(instant), self.now(), self.look.width) else {
             return self.time(instant);
@@ -257,8 +257,16 @@ impl Output {
         self.zoned(instant).map_or_else(|| instant.to_owned(), |at| at.strftime("%H:%M:%S.%3f").to_string())
     }
 
+    /// Says in which zone the short times of a table are; elsewhere each time names its own.
+    pub(super) fn note_zone(&mut self) {
+        if self.look.width.is_some() && !self.look.json {
+            let zone = self.zone();
+            self.note(&format!("times in {zone}"));
+        }
+    }
+
     /// The name of the zone in use now.
-    pub(super) fn zone(&self) -> String {
+    fn zone(&self) -> String {
         self.now().map_or_else(String::new, |now| now.strftime("%Z").to_string())
     }
 
