@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on should say where")]
 
+mod api;
+mod index;
 mod journal;
+mod server;
 mod simulation;
 mod support;

@@ -1,0 +1,257 @@
+//! The index against a plain model of what it should say, and against damage of every kind: it may
+//! refuse, it may not panic, and it may never say what is not so.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use postrider::domain::attempt::{Attempt, ErrorKind, Outcome, Phases, Trigger};
+use postrider::domain::delivery::Delivery;
+use postrider::domain::event::{Event, Idempotency, Location};
+use postrider::domain::id::{DeliveryId, EventIds, WebhookId};
+use postrider::domain::references::References;
+use postrider::domain::retry::{Backoff, RetryPlan};
+use postrider::domain::time::Timestamp;
+use postrider::index::{Found, Index, IndexError, Query, Walk};
+use postrider::random::Random;
+
+const CACHE: u64 = 4 << 20;
+const PLAN: RetryPlan = RetryPlan {
+    count: 60,
+    interval: Duration::from_secs(1),
+    backoff: Backoff::Fixed,
+    interval_max: Duration::from_secs(1),
+};
+
+#[derive(Clone, Debug, PartialEq)]
+struct Row {
+    delivery: Delivery,
+    attempts: Vec<Attempt>,
+    reference: String,
+}
+
+type Model = BTreeMap<DeliveryId, Row>;
+
+fn outcome(code: u16) -> Outcome {
+    let result = if code == 0 { Err(ErrorKind::Reset) } else { Ok(code) };
+    let first_byte = Some(Duration::from_micros(7));
+    Outcome {
+        result,
+        duration: Duration::from_micros(9),
+        phases: Phases { first_byte, ..Phases::default() },
+        peer: Some("127.0.0.1:80".parse().unwrap()),
+        retry_after: None,
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Fact {
+    Accepted(Event, Vec<(WebhookId, u32)>, Location),
+    Attempted(DeliveryId, Attempt, Delivery),
+    Changed(DeliveryId, Delivery),
+}
+
+/// A few hundred random facts over three days, and what they come to.
+fn facts(seed: u64, steps: u32) -> (Vec<Fact>, Model) {
+    let chance = Random::seeded(seed);
+    let pick = |below: usize| (chance.unit() * below as f64) as usize;
+    let mut ids = EventIds::default();
+    let (mut facts, mut model) = (Vec::new(), Model::new());
+    for step in 0..steps {
+        let now = Timestamp::from_millis(1_795_300_000_000 + u64::from(step) * 60_000);
+        if step % 3 == 0 || model.is_empty() {
+            let reference = format!("ref-{:03}", pick(50));
+            let event = Event {
+                id: ids.next(now, chance.bits()),
+                event_type: "SOS_REPORT".to_owned(),
+                content_type: "application/json".to_owned(),
+                scan_ref: None,
+                references: References::from(vec![reference.clone()]),
+                token: "t".to_owned(),
+                idempotency: Some(Idempotency { key: format!("k{step}"), digest: [7; 16] }),
+            };
+            let targets: Vec<_> = (0..pick(3)).map(|n| (WebhookId::from_bytes([n as u8; 16]), 1)).collect();
+            for ordinal in 0..targets.len() {
+                let id = DeliveryId { event: event.id, ordinal: ordinal as u16 };
+                let delivery = Delivery::accepted(id.event.created_at());
+                model.insert(id, Row { delivery, attempts: Vec::new(), reference: reference.clone() });
+            }
+            facts.push(Fact::Accepted(event, targets, Location { segment: 1, offset: step, length: 100 }));
+            continue;
+        }
+        let place = pick(model.len());
+        let (id, row) = model.iter_mut().nth(place).map(|(id, row)| (*id, row)).unwrap();
+        if row.delivery.due_at().is_none() {
+            row.delivery = row.delivery.resend(now);
+            facts.push(Fact::Changed(id, row.delivery));
+        } else {
+            let outcome = outcome([0, 500, 404, 200][pick(4)]);
+            let trigger = row.delivery.trigger();
+            row.delivery = row.delivery.record(&outcome, &PLAN, 0.0, now).delivery;
+            let number = row.delivery.attempts_made();
+            let attempt = Attempt { number, trigger, started_at: now, outcome };
+            row.attempts.push(attempt.clone());
+            facts.push(Fact::Attempted(id, attempt, row.delivery));
+        }
+    }
+    (facts, model)
+}
+
+/// Applies the facts behind the index's position, in batches of some twenty.
+fn apply(index: &Index, facts: &[Fact], catching_up: bool) -> Result<(), IndexError> {
+    let from = index.position()? as usize;
+    for (place, some) in facts[from..].chunks(19).enumerate() {
+        let mut batch = index.batch(catching_up);
+        for fact in some {
+            match fact {
+                Fact::Accepted(event, targets, location) => batch.accepted(event, targets, *location, 42),
+                Fact::Attempted(id, attempt, delivery) => batch.attempted(*id, 1, attempt, delivery)?,
+                Fact::Changed(id, delivery) => batch.changed(*id, delivery)?,
+            }
+        }
+        batch.commit(Some((from + place * 19 + some.len()) as u64))?;
+    }
+    Ok(())
+}
+
+fn fill(index: &Index, seed: u64) -> Model {
+    let (facts, model) = facts(seed, 600);
+    apply(index, &facts, false).unwrap();
+    model
+}
+
+fn all(index: &Index, query: &Query, limit: usize) -> Result<Vec<Found>, IndexError> {
+    let (mut rows, mut before) = (Vec::new(), None);
+    loop {
+        let page = index.deliveries(query, Walk { before, limit, budget: 37 }, |_| true)?;
+        rows.extend(page.rows);
+        match page.next {
+            Some(next) => before = Some(next),
+            None => return Ok(rows),
+        }
+    }
+}
+
+/// Everything the index says agrees with the model; what it refuses to say does not count.
+fn agrees(index: &Index, model: &Model) -> Result<(), IndexError> {
+    let listed = all(index, &Query::default(), 10)?;
+    let expected: Vec<_> = model.keys().rev().copied().collect();
+    assert_eq!(listed.iter().map(|found| found.id).collect::<Vec<_>>(), expected);
+    for (id, row) in model {
+        let found = index.delivery(*id)?.unwrap();
+        assert_eq!((&found.delivery, &found.attempts), (&row.delivery, &row.attempts), "{id}");
+    }
+    let mut pending = Vec::new();
+    index.pending(|one| pending.push((one.id, one.delivery)))?;
+    let due: Vec<_> = model.iter().filter(|(_, row)| row.delivery.due_at().is_some()).collect();
+    assert_eq!(pending, due.iter().map(|(id, row)| (**id, row.delivery)).collect::<Vec<_>>());
+    for reference in ["ref-007", "ref-01", "ref-"] {
+        let query = Query { reference: Some(reference.to_owned()), ..Query::default() };
+        let found: Vec<_> = all(index, &query, 3)?.iter().map(|found| found.id).collect();
+        let with = model.iter().rev().filter(|(_, row)| row.reference.starts_with(reference));
+        assert_eq!(found, with.map(|(id, _)| *id).collect::<Vec<_>>(), "{reference}");
+    }
+    Ok(())
+}
+
+#[test]
+fn it_says_what_happened() {
+    for seed in 1..=5 {
+        let folder = tempfile::tempdir().unwrap();
+        let index = Index::open(&folder.path().join("index"), CACHE).unwrap();
+        let model = fill(&index, seed);
+        agrees(&index, &model).unwrap();
+        assert!(model.values().any(|row| row.attempts.len() > 3));
+        let (id, _) =
+            index.idempotency("t", "k597", Timestamp::from_millis(1_795_300_000_000 + 597 * 60_000)).unwrap().unwrap();
+        assert_eq!(id.created_at(), Timestamp::from_millis(1_795_300_000_000 + 597 * 60_000));
+        drop(index);
+        agrees(&Index::open(&folder.path().join("index"), CACHE).unwrap(), &model).unwrap();
+        let blobs = std::fs::read_dir(folder.path().join("index/blobs")).map_or(0, Iterator::count);
+        assert_eq!(blobs, 0, "rows are too small for files of their own");
+    }
+}
+
+#[test]
+fn many_attempts_of_one_delivery_are_all_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = Index::open(&folder.path().join("index"), CACHE).unwrap();
+    let id = EventIds::default().next(Timestamp::from_millis(1_795_300_000_000), 1);
+    let event = Event {
+        id,
+        event_type: "SOS_REPORT".to_owned(),
+        content_type: "application/json".to_owned(),
+        scan_ref: None,
+        references: References::default(),
+        token: String::new(),
+        idempotency: None,
+    };
+    let location = Location { segment: 1, offset: 0, length: 1 };
+    let mut batch = index.batch(false);
+    batch.accepted(&event, &[(WebhookId::from_bytes([1; 16]), 1)], location, 1);
+    batch.commit(Some(1)).unwrap();
+    let id = DeliveryId { event: id, ordinal: 0 };
+    let mut delivery = Delivery::accepted(Timestamp::from_millis(0));
+    for number in 1..=150_u32 {
+        let started_at = Timestamp::from_millis(u64::from(number));
+        delivery = delivery.resend(started_at).record(&outcome(500), &PLAN, 0.0, started_at).delivery;
+        let attempt = Attempt { number, trigger: Trigger::Resend, started_at, outcome: outcome(500) };
+        let mut batch = index.batch(number % 2 == 0);
+        batch.attempted(id, 1, &attempt, &delivery).unwrap();
+        batch.commit(Some(u64::from(number) + 1)).unwrap();
+    }
+    let numbers: Vec<u32> = index.delivery(id).unwrap().unwrap().attempts.iter().map(|one| one.number).collect();
+    assert_eq!(numbers, (1..=150).collect::<Vec<_>>());
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target)
+        } else {
+            std::fs::copy(entry.path(), target).map(|_| ()).unwrap()
+        }
+    }
+}
+
+#[test]
+fn damage_is_refused_or_harmless() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = folder.path().join("whole");
+    let index = Index::open(&whole, CACHE).unwrap();
+    let (facts, model) = facts(9, 4_000);
+    apply(&index, &facts, false).unwrap();
+    index.flush().unwrap();
+    drop(index);
+    let length = std::fs::metadata(whole.join("db")).unwrap().len();
+    let chance = Random::seeded(5);
+    let (mut refused, mut harmless) = (0, 0);
+    for round in 0..40_u64 {
+        let damaged = folder.path().join(format!("damaged-{round}"));
+        copy(&whole, &damaged);
+        let path = damaged.join("db");
+        let mut bytes = std::fs::read(&path).unwrap();
+        let at = (chance.unit() * length as f64) as usize;
+        match round % 4 {
+            0 => bytes.truncate(at),
+            1 => bytes[at..(at + 4096).min(length as usize)].fill(0),
+            _ => bytes[at] ^= 1 << (round % 8),
+        }
+        std::fs::write(&path, bytes).unwrap();
+        // As at a start: what the position says is missing is applied again.
+        let said = Index::open(&damaged, CACHE).and_then(|index| {
+            apply(&index, &facts, true)?;
+            agrees(&index, &model)
+        });
+        match said {
+            Ok(()) => harmless += 1,
+            Err(_) => refused += 1,
+        }
+        std::fs::remove_dir_all(&damaged).unwrap();
+    }
+    println!("{refused} refused, {harmless} harmless");
+    assert!(refused > 0, "the damage was real");
+}
