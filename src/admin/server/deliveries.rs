@@ -1,4 +1,6 @@
 //! Searching and showing deliveries and events, resending and cancelling.
+//!
+//! What a resend or a withdrawal means is the dispatcher's to decide; here it is only asked for.
 
 use std::collections::HashMap;
 

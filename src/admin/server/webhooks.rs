@@ -1,4 +1,6 @@
 //! Creating, changing and deleting webhooks.
+//!
+//! What a document means is decided in `writes`; a change that began from an old version is refused.
 
 use std::sync::Arc;
 use std::time::Duration;

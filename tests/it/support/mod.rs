@@ -1,4 +1,5 @@
 //! What several tests need.
 
 pub(crate) mod sim_disk;
+pub(crate) mod source;
 pub(crate) mod world;
