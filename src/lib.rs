@@ -22,4 +22,5 @@ pub mod dispatch;
 pub mod maintenance;
 
 pub mod admin;
+pub mod cli;
 pub mod daemon;

@@ -1,8 +1,12 @@
-//! The admin socket: what operators and their tools see and do.
+//! The admin socket: everything an operator can ask of a running daemon.
 //!
-//! `protocol` is what travels, `server` answers, `client` asks. The UI and the command line are
-//! clients and can do nothing that the socket does not offer.
+//! The words that travel are in [`protocol`], the asking side is [`client`], the answering side
+//! [`server`]. It holds no rules of its own about deliveries, and never opens the store from the
+//! asking side.
+//!
+//! Invariant: what the command line and the UI can do is exactly what the protocol offers.
 
+pub mod client;
 pub mod protocol;
 pub mod server;
 mod views;

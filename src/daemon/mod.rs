@@ -64,19 +64,6 @@ pub enum ServeError {
     Io(String),
 }
 
-impl ServeError {
-    /// The exit code, of sysexits.
-    #[must_use]
-    pub const fn exit_code(&self) -> u8 {
-        match self {
-            Self::Config(_) | Self::Unusable(_) => 78,
-            Self::InUse(_) => 75,
-            Self::NotPermitted(_) => 77,
-            Self::Io(_) => 74,
-        }
-    }
-}
-
 impl From<OpenError> for ServeError {
     fn from(error: OpenError) -> Self {
         match error {

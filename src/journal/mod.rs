@@ -237,7 +237,8 @@ impl Journal {
     /// Commits what was queued before and takes nothing more.
     pub async fn close(&self) {
         let (done, ticket) = oneshot::channel();
-        if self.enqueue(Append::close(done)).is_ok() {
+        // A journal that failed is closed all the same, so that its thread ends.
+        if self.queue.send(Append::close(done)).is_ok() {
             let _ = ticket.await;
         }
     }

@@ -194,3 +194,23 @@ fn a_segment_that_was_taken_back_stays_away() {
         assert_eq!(records_of(&again.journal), [(*kept[0].record).clone()], "seed {seed}");
     }
 }
+
+/// After a failed sync the page cache shows bytes that the disk may never have had. A restart must
+/// not believe them: what it finds is delivered, and has to survive a power cut later.
+#[test]
+fn a_restart_does_not_believe_what_a_failed_sync_left_behind() {
+    for (lost, failing) in [(event_record(noon(), 5), 2), (event_record(noon().minus(DAY), 5), 6)] {
+        let disk = new_disk();
+        let mut opened = open(&disk);
+        let kept = append_each(&mut opened, [event_record(noon(), 4)]);
+        disk.fail_at(failing, ErrorKind::Other, Lasting::Once);
+        let mut ticket = opened.journal.append(lost).unwrap();
+        opened.committer.commit_waiting(&mut Ledger::default());
+        assert!(matches!(ticket.try_recv().unwrap(), Err(JournalError::Failed(_))));
+        assert_eq!(disk.failed(), [Call::Sync]);
+        disk.heal();
+        let found = records_of(&open(&disk).journal);
+        assert_eq!(found, [(*kept[0].record).clone()]);
+        assert_eq!(records_of(&open(&disk.crash(3)).journal), found);
+    }
+}

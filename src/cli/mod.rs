@@ -1,0 +1,282 @@
+//! The command line: every verb of an operator, as a client of the admin socket.
+//!
+//! One file per noun. It holds no rules about deliveries, never opens the store, and starts no
+//! daemon itself: `serve` is handed in by `main`.
+//!
+//! Invariant: whatever is asked, the program ends with one of the codes of [`exit_code`], and
+//! everything it says went through [`output`].
+
+use std::ffi::OsString;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::{Path, PathBuf};
+use std::process;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use jiff::tz::TimeZone;
+
+use crate::admin::client::{Caller, Client};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::config::paths::{self, Environment};
+use crate::domain::time::Timestamp;
+
+mod check_config;
+mod delivery;
+mod edit;
+mod event;
+pub mod exit_code;
+mod failure;
+mod input;
+mod key;
+pub mod output;
+mod parse;
+mod status;
+mod tail;
+#[cfg(test)]
+mod tests;
+mod verify;
+mod webhook;
+
+pub use exit_code::ExitCode;
+pub use failure::Failure;
+pub use output::Output;
+
+use output::{ColorChoice, Look};
+
+const EXAMPLES: &str = "\
+Examples:
+  postrider serve                                   start the daemon
+  postrider webhook create --name aml --url https://example.net/hook --event-type AML_MONITORING
+  postrider event send AML_MONITORING payload.json  post an event
+  postrider delivery list --class 5xx --since 1h    what went wrong lately
+  postrider delivery resend dlv_…                   another go
+";
+
+/// Self-hosted webhook delivery: accepts events on a local port and delivers them to webhooks.
+#[derive(Debug, Parser)]
+#[command(name = "postrider", version, before_help = EXAMPLES, disable_help_subcommand = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// Where the daemon's things are: the flags, not yet resolved.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Places {
+    /// Configuration file [default: /etc/postrider/postrider.toml, or the one in your home]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    pub config: Option<PathBuf>,
+    /// Directory with everything durable
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
+    pub state_dir: Option<PathBuf>,
+    /// The admin socket
+    #[arg(long, global = true, value_name = "PATH", help_heading = "Global options")]
+    pub socket: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+struct Global {
+    #[command(flatten)]
+    places: Places,
+    /// JSON on standard output: one object, or one object a line for lists
+    #[arg(long, global = true)]
+    json: bool,
+    /// Say only what was asked for, and errors
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    /// When to use colours
+    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t, hide_possible_values = false)]
+    color: ColorChoice,
+    /// The same as --color=never
+    #[arg(long, global = true, conflicts_with = "color")]
+    no_color: bool,
+    /// Show times in UTC instead of local time
+    #[arg(long, global = true)]
+    utc: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon
+    Serve,
+    /// How the daemon is doing
+    Status,
+    /// Check the configuration file without starting anything
+    #[command(visible_alias = "configtest")]
+    CheckConfig(check_config::Arguments),
+    /// Make, look at and change webhooks
+    #[command(subcommand, arg_required_else_help = true)]
+    Webhook(webhook::Command),
+    /// Find deliveries, look at their attempts, send them again
+    #[command(subcommand, arg_required_else_help = true)]
+    Delivery(delivery::Command),
+    /// Post events and look at them
+    #[command(subcommand, arg_required_else_help = true)]
+    Event(event::Command),
+    /// Tokens with which applications post events
+    #[command(subcommand, arg_required_else_help = true)]
+    Key(key::Command),
+    /// Check every record of the store; can take long
+    Verify,
+}
+
+/// What every command works with.
+struct Session<'a> {
+    output: Output,
+    env: Environment<'a>,
+    places: Places,
+    zone: TimeZone,
+    clock: Clock,
+}
+
+/// What came of a command.
+type Ended = Result<ExitCode, Failure>;
+
+/// Runs one command to its end.
+///
+/// `args` begins with the name of the program. `serve` runs the daemon until it stops; it gets
+/// the flags, and the output for its start-up message.
+pub fn run(
+    args: impl IntoIterator<Item = OsString>,
+    env: Environment<'_>,
+    serve: impl FnOnce(&Places, &mut Output) -> Result<ExitCode, Failure>,
+) -> ExitCode {
+    let now = now();
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let look = Look::of_process(false, false, ColorChoice::Never, true, TimeZone::UTC, now);
+            return explain(&error, &mut Output::process(look));
+        }
+    };
+    let global = cli.global;
+    let set = |name: &str| env(name).is_some_and(|value| !value.is_empty());
+    let plain = set("NO_COLOR") || env("TERM").is_some_and(|term| term == "dumb");
+    let color = if global.no_color { ColorChoice::Never } else { global.color };
+    let zone = if global.utc { TimeZone::UTC } else { TimeZone::system() };
+    let look = Look::of_process(global.json, global.quiet, color, plain, zone.clone(), now);
+    let mut output = Output::process(look.clone());
+    let command = || match cli.command {
+        None => output.text(&Cli::command().render_help().to_string()).map(|()| ExitCode::Done),
+        Some(Command::Serve) => serve(&global.places, &mut output),
+        Some(command) => ask(command, env, global.places, zone, Output::process(look)),
+    };
+    // A panic has said where it was; the code says whose fault it is. Nothing that could be half
+    // changed is used afterwards but the output.
+    let ended = panic::catch_unwind(AssertUnwindSafe(command)).unwrap_or_else(|_| {
+        Err(Failure::new(ExitCode::Internal, "a fault in postrider; please report what it said above"))
+    });
+    ended.unwrap_or_else(|failure| {
+        output.failure(&failure);
+        failure.exit
+    })
+}
+
+/// Runs a command that is not the daemon.
+fn ask(command: Command, env: Environment<'_>, places: Places, zone: TimeZone, output: Output) -> Ended {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(ExitCode::Internal, format!("the runtime cannot start: {error}")))?;
+    runtime.block_on(async {
+        let mut session = Session { output, env, places, zone, clock: Clock::system() };
+        session.run(command).await
+    })
+}
+
+fn now() -> Timestamp {
+    Clock::system().now()
+}
+
+/// Shows what the parser has to say: help, version or an error.
+fn explain(error: &clap::Error, output: &mut Output) -> ExitCode {
+    let text = error.render().to_string();
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        return output.text(&text).map_or_else(|failure| failure.exit, |()| ExitCode::Done);
+    }
+    output.remark(&text);
+    ExitCode::Usage
+}
+
+impl Session<'_> {
+    async fn run(&mut self, command: Command) -> Ended {
+        match command {
+            Command::Serve => Err(Failure::usage("the daemon is not a command of its client")),
+            Command::Status => status::run(self).await,
+            Command::CheckConfig(arguments) => check_config::run(self, &arguments),
+            Command::Webhook(command) => webhook::run(self, command).await,
+            Command::Delivery(command) => delivery::run(self, command).await,
+            Command::Event(command) => event::run(self, command).await,
+            Command::Key(command) => key::run(self, command).await,
+            Command::Verify => verify::run(self).await,
+        }
+    }
+
+    /// A client of the daemon, wherever its socket is.
+    async fn client(&mut self) -> Result<Client, Failure> {
+        let config = self.config_for_finding()?;
+        let state_dir = self.state_dir(&config);
+        let located = paths::client_sockets(self.places.socket.as_deref(), self.env, &config, state_dir.as_deref());
+        let candidates: Vec<PathBuf> = located.into_iter().map(|located| located.path).collect();
+        let sudo_user =
+            (self.env)("SUDO_USER").and_then(|user| user.into_string().ok()).filter(|user| !user.is_empty());
+        Ok(Client::connect(&candidates, &Caller { via: "cli", sudo_user }).await?)
+    }
+
+    fn state_dir(&self, config: &Config) -> Option<PathBuf> {
+        let is_root = rustix::process::geteuid().is_root();
+        let located = paths::state_dir(self.places.state_dir.as_deref(), self.env, config, is_root);
+        located.ok().map(|located| located.path)
+    }
+
+    /// The configuration, as far as a client needs it: to find the socket and the state.
+    ///
+    /// A file that was named must be sound. One that merely lies there may be unreadable to this
+    /// user, or be broken at the very moment when the daemon has to be asked.
+    fn config_for_finding(&mut self) -> Result<Config, Failure> {
+        let located = paths::config_file(self.places.config.as_deref(), self.env, &|path| path.exists());
+        let Some(located) = located else { return Ok(Config::default()) };
+        match Config::load(Some(&located.path)) {
+            Ok(config) => Ok(config),
+            Err(_) if located.origin == paths::Origin::Default => {
+                let shown = located.path.display();
+                self.output.note(&format!("{shown} cannot be used to find the daemon; see `postrider check-config`"));
+                Ok(Config::default())
+            }
+            Err(problems) => {
+                let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+                Err(Failure::new(ExitCode::BadConfig, lines.join("\n"))
+                    .advise("correct the file, or leave --config out"))
+            }
+        }
+    }
+
+    /// An instant written on the command line, as the daemon wants it.
+    fn instant(&self, text: Option<&str>) -> Result<Option<String>, Failure> {
+        text.map(|text| parse::instant(text, self.clock.now(), &self.zone).map_err(Failure::usage)).transpose()
+    }
+
+    /// An environment variable that holds a path.
+    fn variable(&self, name: &str) -> Option<PathBuf> {
+        (self.env)(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+    }
+}
+
+/// The more serious of two ends: the first that is not "done".
+fn worse(first: ExitCode, second: ExitCode) -> ExitCode {
+    if first == ExitCode::Done { second } else { first }
+}
+
+/// This process, for names of temporary files.
+fn process_id() -> u32 {
+    process::id()
+}
+
+/// Whether a path stands for standard input.
+fn is_stdin(path: &Path) -> bool {
+    path == Path::new("-")
+}

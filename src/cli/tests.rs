@@ -1,0 +1,147 @@
+//! The clap tree, and whole commands without a daemon.
+
+use clap::Parser as _;
+
+use super::output::tests::{Written, look, memory};
+use super::*;
+
+fn parsed(line: &str) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(std::iter::once("postrider").chain(line.split_whitespace()))
+}
+
+#[test]
+fn the_tree_is_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn the_commands_of_the_manual_parse() {
+    let lines = [
+        "",
+        "serve --config c.toml --state-dir s --socket a.sock",
+        "status --json",
+        "check-config",
+        "check-config FILE --quiet --print",
+        "configtest FILE",
+        "webhook list --deleted --utc",
+        "webhook show w --no-color",
+        "webhook create --name n --url u --event-type A --event-type B --header X:y --secret-header K:v \
+         --secret-header-file f --signing-key-file - --retry-count 3 --retry-interval 90 --inactive --timeout 5s \
+         --max-in-flight 4 --backoff exponential",
+        "webhook edit w",
+        "webhook set w retry.count=3 event_types=A,B",
+        "webhook enable w",
+        "webhook disable w",
+        "webhook pause w",
+        "webhook resume w",
+        "webhook delete w --yes",
+        "webhook restore w",
+        "webhook clone w x",
+        "webhook rotate-key w --signing-key-file - --keep-previous 2d",
+        "delivery list --ref R --q text --webhook W --type T --class 0,5xx --code 503 --state failed --since 1h --until 1m --limit 5",
+        "delivery list --all --socket a.sock",
+        "delivery show dlv_1",
+        "delivery payload dlv_1",
+        "delivery resend dlv_1 dlv_2",
+        "delivery cancel dlv_1",
+        "delivery tail --interval 5s --class 5xx",
+        "event send T",
+        "event send T - --key k --token-file f --url http://127.0.0.1:1",
+        "event list --ref r --type t --since 2026-11-23 --limit 3",
+        "event show evt_1",
+        "event types",
+        "key list",
+        "key create n --type A --type B",
+        "key revoke n --yes",
+        "verify --json",
+    ];
+    for line in lines {
+        if let Err(error) = parsed(line) {
+            panic!("{line}: {error}");
+        }
+    }
+}
+
+#[test]
+fn typing_errors_are_usage_errors_with_a_hint() {
+    for (line, hint) in [
+        ("webhok list", "webhook"),
+        ("webhook lst", "list"),
+        ("delivery list --clas 5xx", "--class"),
+        ("delivery list --class 6xx", "5xx"),
+        ("delivery list --all --limit 3", "cannot be used with"),
+        ("webhook rotate-key w", "--signing-key-file"),
+        ("delivery tail --interval soon", "1h"),
+    ] {
+        let (mut output, out, err) = memory(look());
+        let code = explain(&parsed(line).unwrap_err(), &mut output);
+        assert_eq!(code, ExitCode::Usage, "{line}");
+        assert!(out.text().is_empty() && err.text().contains(hint), "{line}: {}", err.text());
+    }
+}
+
+#[test]
+fn help_and_version_are_data() {
+    for (line, words) in [("--help", "Examples:"), ("webhook --help", "rotate-key"), ("--version", "postrider 0.")] {
+        let (mut output, out, err) = memory(look());
+        assert_eq!(explain(&parsed(line).unwrap_err(), &mut output), ExitCode::Done);
+        assert!(out.text().contains(words) && err.text().is_empty(), "{line}: {}", out.text());
+    }
+    let help = Cli::command().render_help().to_string();
+    assert!(help.find("Examples:") < help.find("Usage:"));
+}
+
+/// Runs a command against nobody.
+fn alone(line: &str) -> (Result<ExitCode, Failure>, Written, Written) {
+    let cli = parsed(line).unwrap();
+    let (output, out, err) = memory(Look { json: cli.global.json, quiet: cli.global.quiet, ..look() });
+    let ended = ask(cli.command.unwrap(), &|_| None, cli.global.places, TimeZone::UTC, output);
+    (ended, out, err)
+}
+
+#[test]
+fn a_daemon_that_is_not_there_is_69_with_the_next_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("none.sock");
+    let (ended, out, _) = alone(&format!("status --socket {}", socket.display()));
+    let failure = ended.unwrap_err();
+    assert_eq!(failure.exit, ExitCode::Unreachable);
+    assert!(failure.text.contains("none.sock") && failure.advice.unwrap().contains("postrider serve"));
+    assert!(out.text().is_empty());
+}
+
+#[test]
+fn check_config_names_every_problem_and_ends_with_78() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("postrider.toml");
+    std::fs::write(&file, "[ingest]\nlisten = \"nowhere\"\nlissten = 1\n").unwrap();
+    let (ended, out, err) = alone(&format!("check-config {}", file.display()));
+    assert_eq!(ended, Ok(ExitCode::BadConfig));
+    assert!(out.text().is_empty());
+    assert_eq!(err.text().lines().count(), 2, "{}", err.text());
+    let (ended, out, _) = alone(&format!("check-config --json {}", file.display()));
+    assert_eq!(ended, Ok(ExitCode::BadConfig));
+    for line in out.text().lines() {
+        let problem: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(problem["line"].as_u64().unwrap() >= 2);
+    }
+    std::fs::write(&file, "[ingest]\nlisten = \"127.0.0.1:0\"\n").unwrap();
+    let (ended, out, err) = alone(&format!("check-config --quiet {}", file.display()));
+    assert_eq!((ended, out.text().as_str(), err.text().as_str()), (Ok(ExitCode::Done), "", ""));
+    let (_, out, _) = alone(&format!("check-config --print --state-dir /s {}", file.display()));
+    let text = out.text();
+    assert!(text.contains("ingest.listen = \"127.0.0.1:0\"  # "), "{text}");
+    assert!(text.contains("state_dir = \"/s\"  # --state-dir"), "{text}");
+}
+
+#[test]
+fn a_payload_that_is_missing_is_66() {
+    let (ended, _, _) = alone("event send T /nonexistent/payload.json");
+    assert_eq!(ended.unwrap_err().exit, ExitCode::NoInput);
+}
+
+#[test]
+fn the_most_serious_end_is_kept() {
+    assert_eq!(worse(ExitCode::Done, ExitCode::No), ExitCode::No);
+    assert_eq!(worse(ExitCode::No, ExitCode::Done), ExitCode::No);
+}
