@@ -1,4 +1,5 @@
-//! The only reader of the random number generator.
+//! The only reader of the random number generator. Everybody else is handed a [`Random`], so that
+//! ids, nonces and jitter repeat in tests.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

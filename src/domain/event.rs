@@ -1,4 +1,5 @@
-//! An event: what a local application posted, once.
+//! An event: what a local application posted, once. It never changes, and its payload is not part
+//! of it: that stays in the journal, at the event's location.
 
 use super::id::EventId;
 use super::references::References;

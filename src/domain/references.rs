@@ -1,4 +1,5 @@
-//! The ids an event can be found by.
+//! The ids an event can be found by. Which fields of a payload hold them is listed here; cutting
+//! them out of the bytes is ingest's work.
 
 /// The payload's top-level fields whose texts are references, besides the list `scanRefList`.
 /// `scanRef` comes first because it is also shown on its own.

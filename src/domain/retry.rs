@@ -1,4 +1,6 @@
 //! When to try again: a pure function of the plan, the count, the receiver's wish and chance.
+//!
+//! Invariant: neither the receiver nor chance ever brings an attempt forward.
 
 use std::time::Duration;
 

@@ -1,4 +1,6 @@
 //! A webhook: one configuration of a receiver, and what makes it a valid one.
+//!
+//! Whether its addresses may be dialled is not judged here, because names change what they mean.
 
 use std::time::Duration;
 

@@ -32,6 +32,9 @@ struct Changed {
     is_new: bool,
 }
 
+/// A key and its new row; `None` removes it.
+type Change = (Vec<u8>, Option<Vec<u8>>);
+
 /// Facts on their way into the index.
 #[derive(Debug)]
 pub struct Batch<'a> {
@@ -41,7 +44,7 @@ pub struct Batch<'a> {
     events: HashMap<EventId, (Home, EventRow)>,
     deliveries: HashMap<DeliveryId, Changed>,
     /// Inserts (and removals) of other rows.
-    others: HashMap<String, Vec<(Vec<u8>, Option<Vec<u8>>)>>,
+    others: HashMap<String, Vec<Change>>,
     facts: usize,
 }
 
@@ -282,7 +285,7 @@ impl Batch<'_> {
     }
 }
 
-fn write_rows(tree: &Tree, mut rows: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Result<()> {
+fn write_rows(tree: &Tree, mut rows: Vec<Change>) -> Result<()> {
     // In key order the tree's pages are visited once. Stable, so of two changes to a row the later wins.
     rows.sort_by(|a, b| a.0.cmp(&b.0));
     let mut rows = rows.into_iter().peekable();

@@ -343,7 +343,7 @@ fn check_host(headers: &HeaderMap, authority: Option<&str>, ours: &[String]) -> 
         Some((name, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => name,
         _ => host,
     };
-    let authority_fits = authority.is_none_or(|authority| is_ours(authority));
+    let authority_fits = authority.is_none_or(is_ours);
     if is_ours(name) && authority_fits { Ok(()) } else { Err(Rejection::Misdirected) }
 }
 

@@ -1,4 +1,6 @@
 //! Why a post was refused, and how that is told: one `match` to status and words.
+//!
+//! Invariant: whatever is refused here was not stored, so it can be posted again.
 
 use http::{HeaderValue, StatusCode, header};
 

@@ -226,7 +226,7 @@ impl Applier {
             self.apply_live(index, &records)?;
         }
         // The store closes: what is committed by now is applied, so that the next start is quick.
-        Ok(self.catch_up(index, self.journal.last_committed())?)
+        self.catch_up(index, self.journal.last_committed())
     }
 
     /// Waits for committed records, a little longer for more of them; `None` when there will be none.
@@ -270,7 +270,7 @@ impl Applier {
                 // A stretch in the middle was left to the journal.
                 batch.commit(Some(last))?;
                 self.slot.applied.send_replace(last);
-                return Ok(self.catch_up(index, self.journal.last_committed())?);
+                return self.catch_up(index, self.journal.last_committed());
             }
             apply(&mut batch, one)?;
             last = one.sequence;

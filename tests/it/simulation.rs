@@ -126,6 +126,7 @@ fn check_spacing(receipts: Vec<Receipt>) {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "a test's knob, read where it is used")]
 fn seeds(few: u64) -> Vec<u64> {
     match std::env::var("SEED") {
         Ok(seed) => vec![seed.parse().unwrap()],

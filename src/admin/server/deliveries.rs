@@ -1,6 +1,9 @@
 //! Searching and showing deliveries and events, resending and cancelling.
+//!
+//! What a resend or a withdrawal means is the dispatcher's to decide; here it is only asked for.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header};
@@ -111,13 +114,12 @@ impl Admin {
         let mut shown = Vec::with_capacity(rows.len());
         for found in rows {
             let key = (found.webhook, found.webhook_version);
-            if !then.contains_key(&key) {
+            let then = match then.entry(key) {
+                Entry::Occupied(known) => known.into_mut(),
                 // Without it the row is shown with the webhook as it is now.
-                let version = self.shared.store.webhook_version(key.0, key.1).await.ok().flatten();
-                then.insert(key, version);
-            }
-            let then = then.get(&key).and_then(Option::as_ref);
-            shown.push(views::delivery(found, config, then, self.hold(found).as_deref()));
+                Entry::Vacant(new) => new.insert(self.shared.store.webhook_version(key.0, key.1).await.ok().flatten()),
+            };
+            shown.push(views::delivery(found, config, then.as_ref(), self.hold(found).as_deref()));
         }
         shown
     }

@@ -1,4 +1,6 @@
 //! How the daemon is doing, in figures and in plain words; and the check of the whole store.
+//!
+//! It only reads: whatever it finds wrong is told, and mended by nobody here.
 
 use http::{Method, StatusCode};
 

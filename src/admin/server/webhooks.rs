@@ -1,4 +1,6 @@
 //! Creating, changing and deleting webhooks.
+//!
+//! What a document means is decided in `writes`; a change that began from an old version is refused.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,7 +87,7 @@ impl Admin {
         let mut webhook = writes::blank(id, &call.author, &options.defaults);
         let problems = writes::merge(&mut webhook, &document, &call.author, &options.defaults);
         self.check(&webhook, problems).await?;
-        let saved = self.save(call, webhook, |config, webhook| name_is_free(config, webhook)).await?;
+        let saved = self.save(call, webhook, name_is_free).await?;
         reply(StatusCode::CREATED, &self.webhook_view(&saved))
     }
 
@@ -162,7 +164,7 @@ impl Admin {
             Refusal::NotFound(format!("no deleted webhook {name:?} can be restored; that is possible for 10 minutes"))
         })?);
         webhook.deleted_at = None;
-        let saved = self.save(call, webhook, |config, webhook| name_is_free(config, webhook)).await?;
+        let saved = self.save(call, webhook, name_is_free).await?;
         reply(StatusCode::OK, &self.webhook_view(&saved))
     }
 

@@ -2,4 +2,5 @@
 
 pub(crate) mod daemon;
 pub(crate) mod sim_disk;
+pub(crate) mod source;
 pub(crate) mod world;
