@@ -142,7 +142,7 @@ mod tests {
         assert_eq!(at.day().to_string(), "2026-11-23");
         assert_eq!(Day::parse("2026-11-23"), Some(at.day()));
         assert_eq!(Day::parse("2026-13-01"), None);
-        assert_eq!(Timestamp::from_millis(u64::MAX).day().to_string(), "9999-12-31");
+        assert_eq!(Timestamp::from_millis(u64::MAX).day().to_string(), "9999-12-30");
     }
 
     #[test]
