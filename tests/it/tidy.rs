@@ -1,5 +1,5 @@
 //! Small rules that a reviewer should not have to think of. Each exception has its reason beside
-//! it, and an exception that is no longer needed fails as well.
+//! it; what a rule does not name has no exception.
 
 use crate::support::source::{SourceFile, rust_files, split_tests, text_files, tokens};
 
@@ -13,9 +13,6 @@ const LONGER: &[(&str, usize, &str)] = &[
     ("src/config/tests.rs", 560, "cases, not control flow"),
     ("tests/it/support/sim_disk.rs", 540, "one model: what a disk forgets and how it fails depend on each other"),
 ];
-
-/// Files whose doc may be one sentence, besides those of tests.
-const ONE_SENTENCE: &[(&str, &str)] = &[("src/main.rs", "a dozen lines that choose what to do")];
 
 /// Tests that may sleep, and why.
 const SLEEPERS: &[(&str, &str)] = &[
@@ -76,8 +73,7 @@ fn lines_with(file: &SourceFile, tests: Option<bool>, sequence: &[&str]) -> Vec<
 fn every_module_says_what_it_is_and_what_not() {
     let mut problems = Vec::new();
     for file in code() {
-        let excepted = ONE_SENTENCE.iter().any(|(path, _)| *path == file.path);
-        let wanted = if file.is_test() || excepted { 1 } else { 2 };
+        let wanted = if file.is_test() { 1 } else { 2 };
         let found = doc_sentences(&file.text);
         if found < wanted {
             problems.push(format!("{}: its module doc has {found} sentences, not {wanted}", file.path));
