@@ -41,6 +41,9 @@ pub(super) fn run(session: &mut Session<'_>, arguments: &Arguments) -> Ended {
     for warning in &config.warnings {
         session.output.note(&format!("warning: {warning}"));
     }
+    for unused in config.without_effect() {
+        session.output.note(&format!("warning: {unused}"));
+    }
     if arguments.print {
         print(session, &config)?;
     } else if session.output.json() {

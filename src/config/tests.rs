@@ -513,3 +513,15 @@ proptest! {
         never_panics(&characters.into_iter().collect::<String>());
     }
 }
+
+#[test]
+fn what_changes_nothing_in_this_version_is_told() {
+    let text =
+        "[email]\nsmtp = \"\"\ndigest_minutes = 5\n[ingest]\nschema = \"reject\"\n[admin]\nreadonly_group = \"\"\n";
+    let told = read(text).unwrap().without_effect();
+    assert_eq!(
+        told,
+        ["ingest.schema", "email.digest_minutes"].map(|key| format!("{key} has no effect in this version"))
+    );
+    assert_eq!(Config::default().without_effect(), [""; 0]);
+}

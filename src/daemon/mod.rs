@@ -103,9 +103,7 @@ pub fn serve(flags: &ServeFlags, environment: Environment<'_>) -> Result<(), Ser
     let clock_for_logs = move || Clock::system().now();
     let logging = logging::init(config.log.level, config.log.format, environment, Box::new(clock_for_logs))
         .map_err(|error| ServeError::Io(error.to_string()))?;
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
-    }
+    tell_warnings(&config);
     let is_root = rustix::process::geteuid().is_root();
     let located = paths::state_dir(flags.state_dir.as_deref(), environment, &config, is_root)
         .map_err(|error| ServeError::Unusable(error.to_string()))?;
@@ -127,6 +125,11 @@ pub fn serve(flags: &ServeFlags, environment: Environment<'_>) -> Result<(), Ser
         }
         result
     })
+}
+
+fn tell_warnings(config: &Config) {
+    let texts = config.warnings.iter().map(ToString::to_string).chain(config.without_effect());
+    texts.for_each(|text| tracing::warn!("{text}"));
 }
 
 fn open_sealer(config: &Config, state_dir: &StateDir, environment: Environment<'_>) -> Result<Sealer, ServeError> {
@@ -288,9 +291,7 @@ impl Daemon {
         self.ingest.reconfigure(settings::ingest(&config, self.listen));
         self.maintenance.send_replace(settings::maintenance(&config));
         self.setting.logging.set_level(config.log.level);
-        for warning in &config.warnings {
-            tracing::warn!("{warning}");
-        }
+        tell_warnings(&config);
         for key in settings::needs_restart(&self.setting.config, &config) {
             tracing::warn!("{key} has changed; that takes effect at the next start");
         }

@@ -275,9 +275,7 @@ fn dependencies() -> BTreeSet<String> {
 
 #[test]
 fn every_arrow_is_in_the_table() {
-    // A module's own tests may put together what they need.
-    let files: Vec<SourceFile> = rust_files("src").into_iter().filter(|file| !file.path.ends_with("/tests.rs")).collect();
-    let found = problems(&files, &dependencies());
+    let found = problems(&rust_files("src"), &dependencies());
     assert!(found.is_empty(), "\n{}", found.into_iter().collect::<Vec<_>>().join("\n"));
 }
 
