@@ -4,42 +4,43 @@
 //! what a verb has returned `Ok` for is on stable storage; what is only in the index is never
 //! taken for true.
 
+mod accept;
 mod applier;
+mod changes;
 mod config;
+mod handover;
 mod idempotency;
 mod retention;
 
+pub use accept::{Accepted, NewEvent};
 pub use applier::IndexState;
 pub use config::{Config, LoadError, Token};
+pub use handover::{Arrival, Arrivals, Workers};
 pub use retention::Expired;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
-use tokio::sync::{Notify, mpsc};
+use sha2::Digest as _;
+use tokio::sync::mpsc;
 
 use crate::clock::Clock;
 use crate::domain::delivery::Delivery;
-use crate::domain::event::{Event, Idempotency, Location};
+use crate::domain::event::Location;
 use crate::domain::id::{DeliveryId, EventId, EventIds, WebhookId};
-use crate::domain::references::References;
 use crate::domain::time::Timestamp;
 use crate::domain::webhook::Webhook;
 use crate::index::{Index, IndexError, Pending};
 use crate::journal::{
-    AttemptRecord, ChangeRecord, Collection, Committed, Committer, ConfigRecord, Disk, Journal, JournalError, Options,
-    Record, RecoveryReport, Sink,
+    AttemptRecord, ChangeRecord, Committed, Disk, Journal, JournalError, Options, Record, RecoveryReport,
 };
 use crate::random::Random;
 use crate::secrets::Sealer;
 use applier::{Applier, Feed, Slot};
-use idempotency::{Claim, Fate, RecentKeys};
+use idempotency::RecentKeys;
 
 /// What a caller of the store can react to.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -83,108 +84,6 @@ impl From<JournalError> for StoreError {
     }
 }
 
-/// An event as an application posts it.
-#[derive(Clone, Debug)]
-pub struct NewEvent {
-    /// Canonical name of its type.
-    pub event_type: String,
-    /// The media type of its payload.
-    pub content_type: String,
-    /// The payload, exactly as posted.
-    pub payload: Bytes,
-    /// `scanRef` of the payload.
-    pub scan_ref: Option<String>,
-    /// What it can be found by.
-    pub references: References,
-    /// Name of the token it was posted with.
-    pub token: String,
-    /// The app's key against posting twice.
-    pub idempotency_key: Option<String>,
-}
-
-/// The answer to an accepted event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Accepted {
-    /// Its id.
-    pub id: EventId,
-    /// How many webhooks get it; for a duplicate, how many got the first.
-    pub deliveries: usize,
-    /// The same thing was posted before.
-    pub duplicate: bool,
-}
-
-/// Something the dispatcher has to know, in the order it happened.
-#[derive(Clone, Debug)]
-pub enum Arrival {
-    /// An event was accepted: one delivery for each webhook, in ordinal order.
-    Accepted {
-        /// Its record.
-        location: Location,
-        /// The event.
-        event: EventId,
-        /// Where it goes.
-        webhooks: Vec<WebhookId>,
-    },
-    /// What was pending at the start.
-    Restored(Vec<Pending>),
-}
-
-/// What waits for the dispatcher.
-#[derive(Debug, Default)]
-pub struct Arrivals {
-    waiting: Mutex<Vec<Arrival>>,
-    restored: AtomicBool,
-    /// Something arrived, or the configuration changed.
-    pub wake: Notify,
-}
-
-impl Arrivals {
-    fn push(&self, arrivals: impl IntoIterator<Item = Arrival>) {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).extend(arrivals);
-        self.wake.notify_one();
-    }
-
-    fn restored(&self, pending: Vec<Pending>) {
-        self.push([Arrival::Restored(pending)]);
-        self.restored.store(true, Ordering::Release);
-    }
-
-    /// Takes everything that waits.
-    #[must_use]
-    pub fn take(&self) -> Vec<Arrival> {
-        std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Whether what was pending at the start has been handed over.
-    #[must_use]
-    pub fn is_restored(&self) -> bool {
-        self.restored.load(Ordering::Acquire)
-    }
-}
-
-struct Publisher {
-    arrivals: Arc<Arrivals>,
-    feed: Feed,
-}
-
-impl Sink for Publisher {
-    fn committed(&mut self, records: &[Committed]) {
-        self.feed.send(records);
-        let accepted = records.iter().filter_map(|one| match &*one.record {
-            Record::Event { event, targets, .. } if !targets.is_empty() => Some(Arrival::Accepted {
-                location: one.location,
-                event: event.id,
-                webhooks: targets.iter().map(|target| target.webhook).collect(),
-            }),
-            _ => None,
-        });
-        let accepted: Vec<Arrival> = accepted.collect();
-        if !accepted.is_empty() {
-            self.arrivals.push(accepted);
-        }
-    }
-}
-
 /// How a store is opened.
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
@@ -196,47 +95,6 @@ pub struct StoreOptions {
     pub journal: Options,
     /// sled's cache; about three times as much memory is used.
     pub index_cache_bytes: u64,
-}
-
-/// The work that goes on behind a store; has to be run for anything to happen.
-#[derive(Debug)]
-pub struct Workers {
-    committer: Committer,
-    applier: Applier,
-    arrivals: Arc<Arrivals>,
-    feed: Feed,
-}
-
-impl Workers {
-    /// Runs on two threads of its own until every handle of the store is gone, and gives their
-    /// handles back to wait for.
-    ///
-    /// # Errors
-    /// When the system has no threads.
-    pub fn spawn_threads(self) -> std::io::Result<Vec<std::thread::JoinHandle<()>>> {
-        let publisher = Publisher { arrivals: self.arrivals, feed: self.feed };
-        let (committer, applier) = (self.committer, self.applier);
-        Ok(vec![
-            spawn_thread("journal", async move { committer.run(publisher).await })?,
-            spawn_thread("index", async move { applier.run().await })?,
-        ])
-    }
-
-    /// Runs as tasks of the current runtime, for simulations under paused time.
-    #[must_use]
-    pub fn spawn_tasks(self) -> Vec<tokio::task::JoinHandle<()>> {
-        let publisher = Publisher { arrivals: self.arrivals, feed: self.feed };
-        vec![tokio::spawn(self.committer.run(publisher)), tokio::spawn(self.applier.run())]
-    }
-}
-
-/// A thread that may block on the disk, with a runtime of its own for timers and queues.
-fn spawn_thread(
-    name: &str,
-    work: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<std::thread::JoinHandle<()>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    std::thread::Builder::new().name(format!("postrider-{name}")).spawn(move || runtime.block_on(work))
 }
 
 /// The store. Cheap to clone.
@@ -367,92 +225,6 @@ impl Store {
         self.shared.below_floor.load(Ordering::Relaxed)
     }
 
-    /// Makes an event durable, together with the list of webhooks it goes to.
-    ///
-    /// # Errors
-    /// `Failed`, `Full`, `Busy`: nothing was kept. `KeyReused`: the key belongs to another body.
-    /// `IndexAway`: it can not be told yet whether the key was used before.
-    pub async fn accept(&self, new: NewEvent) -> Result<Accepted, StoreError> {
-        if let Some(why) = self.shared.journal.failure() {
-            return Err(JournalError::Failed(why).into());
-        }
-        if self.is_below_floor() {
-            return Err(StoreError::Full);
-        }
-        let Some(key) = new.idempotency_key.clone() else {
-            return self.append_event(new, None).await.map(|(accepted, _)| accepted);
-        };
-        let digest = digest_of(&new);
-        let token = new.token.clone();
-        loop {
-            match self.shared.recent_keys.claim(&token, &key, digest) {
-                Claim::Ours(fate) => return self.accept_claimed(new, key, digest, fate).await,
-                Claim::Theirs(theirs, mut fate) => {
-                    let settled = fate.wait_for(|fate| *fate != Fate::Waiting).await.map(|fate| *fate);
-                    if let Ok(Fate::Accepted(id)) = settled {
-                        return self.duplicate(id, theirs == digest).await;
-                    }
-                }
-            }
-        }
-    }
-
-    /// The key is ours in memory; the index knows whether it was used earlier.
-    async fn accept_claimed(
-        &self,
-        new: NewEvent,
-        key: String,
-        digest: [u8; 16],
-        fate: tokio::sync::watch::Sender<Fate>,
-    ) -> Result<Accepted, StoreError> {
-        let token = new.token.clone();
-        let now = self.shared.clock.now();
-        let claim = ReleaseOnDrop { keys: &self.shared.recent_keys, token: &token, key: &key, fate: Some(fate) };
-        let (of_token, of_key) = (token.clone(), key.clone());
-        let known = self.read_index(move |index| index.idempotency(&of_token, &of_key, now)).await?;
-        if let Some((id, known_digest)) = known.filter(|(id, _)| now.since(id.created_at()) < Idempotency::WINDOW) {
-            drop(claim);
-            return self.duplicate(id, known_digest == digest).await;
-        }
-        let (accepted, sequence) = self.append_event(new, Some(Idempotency { key: key.clone(), digest })).await?;
-        claim.keep(accepted.id);
-        self.shared.recent_keys.accepted(&token, &key, sequence, self.shared.slot.applied());
-        Ok(accepted)
-    }
-
-    async fn duplicate(&self, id: EventId, same_body: bool) -> Result<Accepted, StoreError> {
-        if !same_body {
-            return Err(StoreError::KeyReused(id));
-        }
-        let first = self.find(move |index| index.event(id)).await?;
-        let deliveries = first.map_or(0, |event| usize::from(event.targets));
-        Ok(Accepted { id, deliveries, duplicate: true })
-    }
-
-    async fn append_event(
-        &self,
-        new: NewEvent,
-        idempotency: Option<Idempotency>,
-    ) -> Result<(Accepted, u64), StoreError> {
-        let now = self.shared.clock.now();
-        let chance = self.shared.random.bits();
-        let id = self.shared.ids.lock().unwrap_or_else(PoisonError::into_inner).next(now, chance);
-        let targets = self.shared.config.load().targets(&new.event_type).to_vec();
-        let deliveries = targets.len();
-        let event = Event {
-            id,
-            event_type: new.event_type,
-            content_type: new.content_type,
-            scan_ref: new.scan_ref,
-            references: new.references,
-            token: new.token,
-            idempotency,
-        };
-        let ticket = self.shared.journal.append(Record::Event { event, targets, payload: new.payload })?;
-        let committed = self.settle(ticket.await)?;
-        Ok((Accepted { id, deliveries, duplicate: false }, committed.sequence))
-    }
-
     fn settle(
         &self,
         answer: Result<Result<Committed, JournalError>, tokio::sync::oneshot::error::RecvError>,
@@ -496,94 +268,6 @@ impl Store {
         }
         let journal = self.shared.journal.clone();
         blocking(move || journal.read(location)).await?.map_err(StoreError::from)
-    }
-
-    /// Changes a webhook: `change` gets the present configuration and says what to store.
-    ///
-    /// # Errors
-    /// What `change` says, or that it could not be made durable.
-    pub async fn change_webhook<E: From<StoreError>>(
-        &self,
-        change: impl FnOnce(&Config) -> Result<Webhook, E>,
-    ) -> Result<Arc<Webhook>, E> {
-        let _one_at_a_time = self.shared.changing.lock().await;
-        let config = self.config();
-        let webhook = Arc::new(change(&config)?);
-        let record = ConfigRecord {
-            collection: Collection::Webhook,
-            key: Bytes::copy_from_slice(webhook.id.as_bytes()),
-            version: webhook.version,
-            at: webhook.updated_at,
-            by: webhook.updated_by.clone(),
-            body: Some(config::webhook_to_bytes(&webhook, &self.shared.sealer).into()),
-        };
-        self.append_config(record).await?;
-        let mut webhooks = config.webhooks.clone();
-        webhooks.insert(webhook.id, Arc::clone(&webhook));
-        self.publish(&config, webhooks, config.tokens.clone());
-        Ok(webhook)
-    }
-
-    /// Removes a deleted webhook for good.
-    ///
-    /// # Errors
-    /// When it could not be made durable.
-    pub async fn forget_webhook(&self, id: WebhookId, by: &str) -> Result<(), StoreError> {
-        let _one_at_a_time = self.shared.changing.lock().await;
-        let config = self.config();
-        let mut webhooks = config.webhooks.clone();
-        let Some(webhook) = webhooks.remove(&id) else { return Ok(()) };
-        self.append_config(ConfigRecord {
-            collection: Collection::Webhook,
-            key: Bytes::copy_from_slice(id.as_bytes()),
-            version: webhook.version + 1,
-            at: self.shared.clock.now(),
-            by: by.to_owned(),
-            body: None,
-        })
-        .await?;
-        self.publish(&config, webhooks, config.tokens.clone());
-        Ok(())
-    }
-
-    /// Sets (`Some`) or removes an ingest token.
-    ///
-    /// # Errors
-    /// When it could not be made durable.
-    pub async fn change_token(&self, name: &str, token: Option<Token>, by: &str) -> Result<(), StoreError> {
-        let _one_at_a_time = self.shared.changing.lock().await;
-        let config = self.config();
-        self.append_config(ConfigRecord {
-            collection: Collection::Token,
-            key: Bytes::copy_from_slice(name.as_bytes()),
-            version: 1,
-            at: self.shared.clock.now(),
-            by: by.to_owned(),
-            body: token.as_ref().map(|token| config::token_to_bytes(token).into()),
-        })
-        .await?;
-        let mut tokens: BTreeMap<_, _> = config.tokens.clone();
-        match token {
-            Some(token) => tokens.insert(name.to_owned(), Arc::new(token)),
-            None => tokens.remove(name),
-        };
-        self.publish(&config, config.webhooks.clone(), tokens);
-        Ok(())
-    }
-
-    async fn append_config(&self, record: ConfigRecord) -> Result<(), StoreError> {
-        let ticket = self.shared.journal.append(Record::Config(record))?;
-        self.settle(ticket.await).map(|_| ())
-    }
-
-    fn publish(
-        &self,
-        before: &Config,
-        webhooks: BTreeMap<WebhookId, Arc<Webhook>>,
-        tokens: BTreeMap<String, Arc<Token>>,
-    ) {
-        self.shared.config.store(Arc::new(Config::new(before.generation + 1, webhooks, tokens)));
-        self.shared.arrivals.wake.notify_one();
     }
 
     /// A webhook as it was at a version.
@@ -705,42 +389,6 @@ pub enum OpenError {
     /// The configuration in it can not be understood.
     #[error(transparent)]
     Config(#[from] LoadError),
-}
-
-/// Gives a claimed key back when its event is not accepted, also when the poster has gone away.
-struct ReleaseOnDrop<'a> {
-    keys: &'a RecentKeys,
-    token: &'a str,
-    key: &'a str,
-    fate: Option<tokio::sync::watch::Sender<Fate>>,
-}
-
-impl ReleaseOnDrop<'_> {
-    fn keep(mut self, id: EventId) {
-        if let Some(fate) = self.fate.take() {
-            fate.send_replace(Fate::Accepted(id));
-        }
-    }
-}
-
-impl Drop for ReleaseOnDrop<'_> {
-    fn drop(&mut self) {
-        if let Some(fate) = self.fate.take() {
-            self.keys.release(self.token, self.key);
-            fate.send_replace(Fate::Refused);
-        }
-    }
-}
-
-fn digest_of(new: &NewEvent) -> [u8; 16] {
-    let mut hash = Sha256::new();
-    hash.update(new.event_type.as_bytes());
-    hash.update([0]);
-    hash.update(&new.payload);
-    let whole: [u8; 32] = hash.finalize().into();
-    let mut cut = [0; 16];
-    cut.copy_from_slice(&whole[..16]);
-    cut
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, StoreError> {

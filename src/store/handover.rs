@@ -1,0 +1,129 @@
+//! What goes on behind the store: committed records are handed to the dispatcher and the index,
+//! by workers on threads of their own.
+//!
+//! Nothing here decides or reads the disk. Invariant: the dispatcher hears of an event before the
+//! application does.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::applier::{Applier, Feed};
+use crate::domain::event::Location;
+use crate::domain::id::{EventId, WebhookId};
+use crate::index::Pending;
+use crate::journal::{Committed, Committer, Record, Sink};
+
+/// Something the dispatcher has to know, in the order it happened.
+#[derive(Clone, Debug)]
+pub enum Arrival {
+    /// An event was accepted: one delivery for each webhook, in ordinal order.
+    Accepted {
+        /// Its record.
+        location: Location,
+        /// The event.
+        event: EventId,
+        /// Where it goes.
+        webhooks: Vec<WebhookId>,
+    },
+    /// What was pending at the start.
+    Restored(Vec<Pending>),
+}
+
+/// What waits for the dispatcher.
+#[derive(Debug, Default)]
+pub struct Arrivals {
+    waiting: Mutex<Vec<Arrival>>,
+    restored: AtomicBool,
+    /// Something arrived, or the configuration changed.
+    pub wake: Notify,
+}
+
+impl Arrivals {
+    fn push(&self, arrivals: impl IntoIterator<Item = Arrival>) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).extend(arrivals);
+        self.wake.notify_one();
+    }
+
+    pub(super) fn restored(&self, pending: Vec<Pending>) {
+        self.push([Arrival::Restored(pending)]);
+        self.restored.store(true, Ordering::Release);
+    }
+
+    /// Takes everything that waits.
+    #[must_use]
+    pub fn take(&self) -> Vec<Arrival> {
+        std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether what was pending at the start has been handed over.
+    #[must_use]
+    pub fn is_restored(&self) -> bool {
+        self.restored.load(Ordering::Acquire)
+    }
+}
+
+struct Publisher {
+    arrivals: Arc<Arrivals>,
+    feed: Feed,
+}
+
+impl Sink for Publisher {
+    fn committed(&mut self, records: &[Committed]) {
+        self.feed.send(records);
+        let accepted = records.iter().filter_map(|one| match &*one.record {
+            Record::Event { event, targets, .. } if !targets.is_empty() => Some(Arrival::Accepted {
+                location: one.location,
+                event: event.id,
+                webhooks: targets.iter().map(|target| target.webhook).collect(),
+            }),
+            _ => None,
+        });
+        let accepted: Vec<Arrival> = accepted.collect();
+        if !accepted.is_empty() {
+            self.arrivals.push(accepted);
+        }
+    }
+}
+
+/// The work that goes on behind a store; has to be run for anything to happen.
+#[derive(Debug)]
+pub struct Workers {
+    pub(super) committer: Committer,
+    pub(super) applier: Applier,
+    pub(super) arrivals: Arc<Arrivals>,
+    pub(super) feed: Feed,
+}
+
+impl Workers {
+    /// Runs on two threads of its own until every handle of the store is gone, and gives their
+    /// handles back to wait for.
+    ///
+    /// # Errors
+    /// When the system has no threads.
+    pub fn spawn_threads(self) -> std::io::Result<Vec<std::thread::JoinHandle<()>>> {
+        let publisher = Publisher { arrivals: self.arrivals, feed: self.feed };
+        let (committer, applier) = (self.committer, self.applier);
+        Ok(vec![
+            spawn_thread("journal", async move { committer.run(publisher).await })?,
+            spawn_thread("index", async move { applier.run().await })?,
+        ])
+    }
+
+    /// Runs as tasks of the current runtime, for simulations under paused time.
+    #[must_use]
+    pub fn spawn_tasks(self) -> Vec<tokio::task::JoinHandle<()>> {
+        let publisher = Publisher { arrivals: self.arrivals, feed: self.feed };
+        vec![tokio::spawn(self.committer.run(publisher)), tokio::spawn(self.applier.run())]
+    }
+}
+
+/// A thread that may block on the disk, with a runtime of its own for timers and queues.
+fn spawn_thread(
+    name: &str,
+    work: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<std::thread::JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    std::thread::Builder::new().name(format!("postrider-{name}")).spawn(move || runtime.block_on(work))
+}
