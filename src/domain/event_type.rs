@@ -1,6 +1,6 @@
 //! Event types: names, labels, wire names and groups, and which subscription matches what.
 //!
-//! The schemas and examples that belong to the types are data and live beside the program and are not part of it yet.
+//! The example payloads that belong to the types are data, in `src/catalog/examples`.
 
 /// The heading a type is listed under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,7 +24,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use sha2::Digest as _;
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
