@@ -61,6 +61,14 @@ impl Store {
         let Some(key) = new.idempotency_key.clone() else {
             return self.append_event(new, None).await.map(|(accepted, _)| accepted);
         };
+        // Goes on when the poster goes away meanwhile: the event may be on its way to the disk,
+        // and the next post with its key must find it.
+        let store = self.clone();
+        let accepting = tokio::spawn(async move { store.accept_keyed(new, key).await });
+        accepting.await.unwrap_or_else(|error| Err(StoreError::Io(error.to_string())))
+    }
+
+    async fn accept_keyed(&self, new: NewEvent, key: String) -> Result<Accepted, StoreError> {
         let digest = digest_of(&new);
         let token = new.token.clone();
         loop {

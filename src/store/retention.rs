@@ -12,7 +12,7 @@ use crate::domain::delivery::is_expired;
 use crate::domain::event::Event;
 use crate::domain::time::{Day, Timestamp};
 use crate::index::{Found, FoundEvent, Index, IndexError};
-use crate::journal::{CarriedDelivery, Record, Target};
+use crate::journal::{CarriedDelivery, Collection, ConfigRecord, Record, Target};
 
 /// What letting go of a day did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,6 +53,7 @@ impl Store {
     /// # Errors
     /// Whatever stands in the way; nothing is removed then, and it can be tried again.
     pub async fn expire(&self, day: Day, retention: Duration, now: Timestamp) -> Result<Expired, StoreError> {
+        self.begin_newer_segment(day).await?;
         let mut expired = Expired::default();
         let of_day = self.find(move |index| sift(index, Some(day), retention, now, |_| true)).await?;
         expired.dropped += of_day.over_count;
@@ -78,6 +79,26 @@ impl Store {
         let journal = self.shared.journal.clone();
         blocking(move || journal.remove_day(day)).await??;
         Ok(expired)
+    }
+
+    /// The newest segment has to stay, because the configuration is in it. When nothing was written
+    /// for so long that its own time is up, a new one is begun.
+    async fn begin_newer_segment(&self, day: Day) -> Result<(), StoreError> {
+        let newest = self.shared.journal.segments().values().next_back().map(|segment| segment.day);
+        if newest.is_some_and(|newest| newest > day) {
+            return Ok(());
+        }
+        // Removes what is not there: all it does is to be written, behind a snapshot.
+        let nothing = ConfigRecord {
+            collection: Collection::EventType,
+            key: bytes::Bytes::new(),
+            version: 0,
+            at: self.shared.clock.now(),
+            by: String::new(),
+            body: None,
+        };
+        let ticket = self.shared.journal.append(Record::Config(nothing))?;
+        self.settle(ticket.await).map(|_| ())
     }
 
     /// Drops idempotency keys that are past their window.

@@ -291,7 +291,6 @@ async fn resend_and_cancel_mean_what_they_say() {
 
 #[tokio::test(start_paused = true)]
 async fn after_thirty_days_it_is_gone_except_what_is_still_wanted() {
-    use postrider::maintenance::{Floor, Maintenance, MaintenanceOptions};
     const DAY: Duration = Duration::from_hours(24);
     let mut world = World::new(4);
     world.receivers.set("w", |_| (200, Duration::ZERO));
@@ -314,9 +313,7 @@ async fn after_thirty_days_it_is_gone_except_what_is_still_wanted() {
             world.dispatcher.resend(touched, "alice").await.unwrap();
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        let options = MaintenanceOptions { retention: 30 * DAY, floor: Floor { bytes: 0, percent: 0 } };
-        let (_keep, options) = tokio::sync::watch::channel(options);
-        Maintenance::new(world.store.clone(), world.dispatcher.clone(), options).sweep().await.unwrap();
+        sweep(&world).await;
         // One event a day keeps folders coming.
         world.post(&format!("day{day}"), "{}").await.unwrap();
         let expected = [("old", day <= 30), ("touched", day <= 50), ("waiting", true)];
@@ -337,4 +334,59 @@ async fn after_thirty_days_it_is_gone_except_what_is_still_wanted() {
     let receipts = world.receivers.receipts();
     let late: Vec<_> = receipts.iter().filter(|one| one.webhook == "p").collect();
     assert!(late.iter().any(|one| one.body == "{\"canary\":\"waiting-payload\"}"));
+    // Then nobody posts anything any more, and the last of it goes as well; the webhooks stay.
+    tokio::time::sleep(32 * DAY).await;
+    for _ in 0..40 {
+        sweep(&world).await;
+        tokio::time::sleep(Duration::from_hours(1)).await;
+    }
+    assert!(!on_disk(&world, "waiting-payload"));
+    assert_eq!(world.store.days().len(), 1, "{:?}", world.store.days());
+    world = world.crash(2, true).await;
+    world.until_ready().await;
+    assert_eq!(world.store.config().webhooks.len(), 2);
+    assert_eq!(world.deliveries(Query::default()).await.len(), 0);
+}
+
+async fn sweep(world: &World) {
+    use postrider::maintenance::{Floor, Maintenance, MaintenanceOptions};
+    let retention = Duration::from_hours(24 * 30);
+    let (_keep, options) =
+        tokio::sync::watch::channel(MaintenanceOptions { retention, floor: Floor { bytes: 0, percent: 0 } });
+    Maintenance::new(world.store.clone(), world.dispatcher.clone(), options).sweep().await.unwrap();
+}
+
+/// A poster that goes away before its answer, and posts again at once, has posted one event.
+#[tokio::test(start_paused = true)]
+async fn a_poster_that_gives_up_and_posts_again_has_posted_once() {
+    let world = World::new(5);
+    world.receivers.set("w", |_| (200, Duration::ZERO));
+    world.webhook("w", 0, 60, 4).await;
+    world.until_ready().await;
+    for round in 0..40_u32 {
+        let key = format!("key-{round}");
+        let mut first = Box::pin(world.post_keyed("r", "{}", &key));
+        // As far as it gets in so many steps, and then it is dropped.
+        for _ in 0..round {
+            if poll_once(&mut first).await {
+                break;
+            }
+        }
+        drop(first);
+        let again = world.post_keyed("r", "{}", &key).await.unwrap();
+        let once_more = world.post_keyed("r", "{}", &key).await.unwrap();
+        assert_eq!((once_more.id, once_more.duplicate), (again.id, true));
+    }
+    world.until_idle(Duration::from_mins(5)).await;
+    assert_eq!(world.find("r").await.len(), 40);
+}
+
+/// Lets a future get on by one step; tells whether it has come to its end.
+async fn poll_once<F: Future + Unpin>(future: &mut F) -> bool {
+    let step = |context: &mut std::task::Context<'_>| {
+        std::task::Poll::Ready(std::pin::Pin::new(&mut *future).poll(context).is_ready())
+    };
+    let ended = std::future::poll_fn(step).await;
+    tokio::task::yield_now().await;
+    ended
 }

@@ -246,18 +246,12 @@ impl World {
     }
 
     pub(crate) async fn post(&self, reference: &str, payload: &str) -> Result<Accepted, StoreError> {
-        let mut references = References::default();
-        references.add(reference);
-        let new = NewEvent {
-            event_type: "SOS_REPORT".to_owned(),
-            content_type: "application/json".to_owned(),
-            payload: Bytes::copy_from_slice(payload.as_bytes()),
-            scan_ref: Some(reference.to_owned()),
-            references,
-            token: "default".to_owned(),
-            idempotency_key: None,
-        };
-        self.store.accept(new).await
+        self.store.accept(new_event(reference, payload)).await
+    }
+
+    pub(crate) async fn post_keyed(&self, reference: &str, payload: &str, key: &str) -> Result<Accepted, StoreError> {
+        let keyed = NewEvent { idempotency_key: Some(key.to_owned()), ..new_event(reference, payload) };
+        self.store.accept(keyed).await
     }
 
     /// Every delivery there is, newest first.
@@ -295,6 +289,18 @@ impl World {
         while !matches!(self.store.index_state(), postrider::store::IndexState::Ready(_)) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+}
+
+fn new_event(reference: &str, payload: &str) -> NewEvent {
+    NewEvent {
+        event_type: "SOS_REPORT".to_owned(),
+        content_type: "application/json".to_owned(),
+        payload: Bytes::copy_from_slice(payload.as_bytes()),
+        scan_ref: Some(reference.to_owned()),
+        references: References::from(vec![reference.to_owned()]),
+        token: "default".to_owned(),
+        idempotency_key: None,
     }
 }
 
