@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -70,18 +71,44 @@ const IS_ANSWERED: u8 = 2;
 
 /// Tells the server what a request is at, so that it knows whose place may be taken.
 #[derive(Clone, Debug)]
-pub struct Progress(Arc<AtomicU8>);
+pub struct Progress(Arc<Phase>);
 
 impl Progress {
     /// The whole request is here; the connection keeps its place until the answer.
     pub fn body_is_read(&self) {
-        self.0.store(IS_ANSWERED, Ordering::Relaxed);
+        self.0.enter(IS_ANSWERED);
     }
 }
 
+/// What a connection is at, and since when.
+#[derive(Debug)]
+struct Phase {
+    now: AtomicU8,
+    /// Milliseconds since the process began to serve.
+    since: AtomicU64,
+    start: Instant,
+}
+
+impl Phase {
+    fn enter(&self, phase: u8) {
+        self.since.store(u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.now.store(phase, Ordering::Relaxed);
+    }
+
+    /// Whether it has been in this phase for longer than somebody honest needs to get on.
+    fn lingers_in(&self, phase: u8) -> bool {
+        let since = Duration::from_millis(self.since.load(Ordering::Relaxed));
+        self.now.load(Ordering::Relaxed) == phase && self.start.elapsed().saturating_sub(since) >= GRACE
+    }
+}
+
+/// Nobody loses a place before this: a head that was just sent, or an answer that is being
+/// written, must get through.
+const GRACE: Duration = Duration::from_millis(100);
+
 #[derive(Debug)]
 struct Place {
-    progress: Arc<AtomicU8>,
+    phase: Arc<Phase>,
     evict: CancellationToken,
 }
 
@@ -93,9 +120,11 @@ struct Places {
 }
 
 impl Places {
-    fn take(&self, number: u64) -> (Arc<AtomicU8>, CancellationToken) {
-        let place = Place { progress: Arc::new(AtomicU8::new(WAITS_FOR_HEAD)), evict: CancellationToken::new() };
-        let handles = (Arc::clone(&place.progress), place.evict.clone());
+    fn take(&self, number: u64, start: Instant) -> (Arc<Phase>, CancellationToken) {
+        let phase = Phase { now: AtomicU8::new(WAITS_FOR_HEAD), since: AtomicU64::new(0), start };
+        phase.enter(WAITS_FOR_HEAD);
+        let place = Place { phase: Arc::new(phase), evict: CancellationToken::new() };
+        let handles = (Arc::clone(&place.phase), place.evict.clone());
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         taken.insert(number, place);
         self.count.store(taken.len(), Ordering::Relaxed);
@@ -109,11 +138,19 @@ impl Places {
         self.freed.notify_one();
     }
 
+    /// Ends every connection, whatever it is at.
+    fn clear(&self) {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.values().for_each(|place| place.evict.cancel());
+        taken.clear();
+        self.count.store(0, Ordering::Relaxed);
+    }
+
     /// Ends the oldest connection that waits for a head, or else the oldest that sends a body.
     fn evict(&self) -> bool {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let oldest = [WAITS_FOR_HEAD, READS_BODY].into_iter().find_map(|wanted| {
-            taken.iter().find(|(_, place)| place.progress.load(Ordering::Relaxed) == wanted).map(|(number, _)| *number)
+            taken.iter().find(|(_, place)| place.phase.lingers_in(wanted)).map(|(number, _)| *number)
         });
         let Some(place) = oldest.and_then(|number| taken.remove(&number)) else { return false };
         self.count.store(taken.len(), Ordering::Relaxed);
@@ -129,13 +166,15 @@ pub struct Server {
     places: Arc<Places>,
     tasks: TaskTracker,
     stop: CancellationToken,
+    start: Instant,
 }
 
 impl Server {
     /// A server with these limits.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self { limits, places: Arc::default(), tasks: TaskTracker::new(), stop: CancellationToken::new() }
+        let (tasks, stop, start) = (TaskTracker::new(), CancellationToken::new(), Instant::now());
+        Self { limits, places: Arc::default(), tasks, stop, start }
     }
 
     /// Open connections.
@@ -150,7 +189,7 @@ impl Server {
         self.stop.cancel();
         self.tasks.close();
         if tokio::time::timeout(patience, self.tasks.wait()).await.is_err() {
-            while self.places.evict() {}
+            self.places.clear();
         }
     }
 
@@ -183,27 +222,31 @@ impl Server {
                 tokio::select! {
                     () = self.stop.cancelled() => return,
                     () = self.places.freed.notified() => {}
+                    // Somebody may linger by then.
+                    () = tokio::time::sleep(GRACE / 4) => {}
                 }
             }
             number += 1;
-            self.start(number, stream, peer, answer.clone());
+            self.attend(number, stream, peer, answer.clone());
         }
     }
 
-    fn start<F, A>(&self, number: u64, stream: Box<dyn Stream>, peer: Peer, answer: F)
+    fn attend<F, A>(&self, number: u64, stream: Box<dyn Stream>, peer: Peer, answer: F)
     where
         F: Fn(Peer, Question, Progress) -> A + Clone + Send + 'static,
         A: Future<Output = Answer> + Send + 'static,
     {
-        let (progress, evict) = self.places.take(number);
-        let (limits, stop, places) = (self.limits, self.stop.clone(), Arc::clone(&self.places));
+        let (phase, evict) = self.places.take(number, self.start);
+        let (limits, stop) = (self.limits, self.stop.clone());
+        let freed = Freed(Arc::clone(&self.places), number);
         self.tasks.spawn(async move {
+            let _freed = freed;
             let service = service_fn(move |question: Question| {
-                progress.store(READS_BODY, Ordering::Relaxed);
-                let (answer, progress) = (answer.clone(), Arc::clone(&progress));
+                phase.enter(READS_BODY);
+                let (answer, phase) = (answer.clone(), Arc::clone(&phase));
                 async move {
-                    let answered = answer(peer, question, Progress(Arc::clone(&progress))).await;
-                    progress.store(WAITS_FOR_HEAD, Ordering::Relaxed);
+                    let answered = answer(peer, question, Progress(Arc::clone(&phase))).await;
+                    phase.enter(WAITS_FOR_HEAD);
                     Ok::<_, Infallible>(answered)
                 }
             });
@@ -226,8 +269,16 @@ impl Server {
                     }
                 }
             }
-            places.free(number);
         });
+    }
+}
+
+/// Gives a place back however its connection ends.
+struct Freed(Arc<Places>, u64);
+
+impl Drop for Freed {
+    fn drop(&mut self) {
+        self.0.free(self.1);
     }
 }
 

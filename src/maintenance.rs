@@ -10,7 +10,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::dispatch::{Dispatcher, pending_of_webhook};
-use crate::domain::time::Day;
+use crate::domain::delivery::is_expired;
+use crate::domain::time::{Day, Timestamp};
 use crate::domain::webhook::Webhook;
 use crate::store::{IndexState, Store, StoreError};
 
@@ -113,26 +114,23 @@ impl Maintenance {
 
     /// Runs until dropped.
     pub async fn run(mut self) {
-        let mut next_sweep = Duration::ZERO;
-        loop {
-            self.watch_disk();
-            if self.store.clock().elapsed() >= next_sweep {
+        let (store, options) = (self.store.clone(), self.options.clone());
+        // Beside the sweeps, which may take long.
+        let watching = async move {
+            loop {
+                watch_disk(&store, options.borrow().floor);
+                tokio::time::sleep(DISK_EVERY).await;
+            }
+        };
+        let sweeping = async move {
+            loop {
                 if let Err(error) = self.sweep().await {
                     tracing::warn!(%error, "maintenance could not be done; it is tried again");
                 }
-                next_sweep = self.store.clock().elapsed() + SWEEP_EVERY;
+                tokio::time::sleep(SWEEP_EVERY).await;
             }
-            tokio::time::sleep(DISK_EVERY).await;
-        }
-    }
-
-    /// Notes whether there is room enough for new events.
-    pub fn watch_disk(&self) {
-        let floor = self.options.borrow().floor;
-        match free_space(self.store.directory()) {
-            Ok(space) => self.store.set_below_floor(space.is_below(floor, self.store.is_below_floor())),
-            Err(error) => tracing::warn!(%error, "the room on the disk can not be told"),
-        }
+        };
+        tokio::join!(watching, sweeping);
     }
 
     /// One round: deleted webhooks, old keys, old days.
@@ -143,7 +141,8 @@ impl Maintenance {
         if !matches!(self.store.index_state(), IndexState::Ready(_)) {
             return Ok(());
         }
-        self.forget_deleted().await?;
+        // One that fails must not keep the others from being done.
+        let forgotten = self.forget_deleted().await;
         let now = self.store.clock().now();
         self.store.expire_idempotency(now).await?;
         self.went.retain(|at| self.store.clock().elapsed().saturating_sub(*at) < HOUR);
@@ -152,7 +151,8 @@ impl Maintenance {
             let Some(day) = self.store.expired_day(retention, now) else { break };
             self.expire(day, retention).await?;
         }
-        Ok(())
+        forget_old_damage(&self.store.journal().directory().join("quarantine"), retention, now);
+        forgotten
     }
 
     async fn expire(&mut self, day: Day, retention: Duration) -> Result<(), StoreError> {
@@ -173,12 +173,36 @@ impl Maintenance {
             .filter(|webhook| webhook.deleted_at.is_some_and(|at| now.since(at) >= Webhook::RESTORE_WINDOW));
         for webhook in over {
             for id in pending_of_webhook(&self.store, webhook.id).await? {
-                self.dispatcher.cancel(id, &webhook.updated_by).await?;
+                match self.dispatcher.cancel(id, &webhook.updated_by).await {
+                    // Its day has gone meanwhile, and it with it.
+                    Ok(_) | Err(StoreError::Gone) => {}
+                    Err(error) => return Err(error),
+                }
             }
             self.store.forget_webhook(webhook.id, &webhook.updated_by).await?;
             tracing::info!(webhook = %webhook.id, "a deleted webhook was forgotten");
         }
         Ok(())
+    }
+}
+
+/// Notes whether there is room enough for new events.
+pub fn watch_disk(store: &Store, floor: Floor) {
+    match free_space(store.directory()) {
+        Ok(space) => store.set_below_floor(space.is_below(floor, store.is_below_floor())),
+        Err(error) => tracing::warn!(%error, "the room on the disk can not be told"),
+    }
+}
+
+/// What was set aside holds payloads, which nobody may keep for longer than the rest.
+fn forget_old_damage(folder: &Path, retention: Duration, now: Timestamp) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let modified = entry.metadata().and_then(|metadata| metadata.modified()).ok();
+        let since_epoch = modified.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+        if since_epoch.is_some_and(|at| is_expired(Timestamp::default().plus(at), retention, now)) {
+            let _ = std::fs::remove_file(entry.path());
+        }
     }
 }
 

@@ -15,8 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::admin::server::{Admin, default_token};
 use crate::clock::Clock;
@@ -28,7 +29,7 @@ use crate::http::{Listener, Server};
 use crate::ingest::Ingest;
 use crate::journal::{JournalError, RealDisk};
 use crate::logging::{self, Logging};
-use crate::maintenance::{Maintenance, MaintenanceOptions};
+use crate::maintenance::{Maintenance, MaintenanceOptions, watch_disk};
 use crate::random::Random;
 use crate::secrets::{Sealer, SecretsError};
 use crate::store::{OpenError, Store, StoreOptions, Workers};
@@ -117,8 +118,10 @@ pub fn serve(flags: &ServeFlags, environment: Environment<'_>) -> Result<(), Ser
         .map_err(|error| ServeError::Io(format!("there are no threads: {error}")))?;
     let setting = Setting { config_file, config, state_dir, socket, logging };
     runtime.block_on(async move {
+        // First of all: a signal during a long start must not end it as if it were none of ours.
+        let signals = Signals::new().map_err(|error| ServeError::Io(format!("no signals: {error}")))?;
         let (daemon, workers) = Daemon::start(setting, sealer).await?;
-        let result = daemon.run().await;
+        let result = daemon.run(signals).await;
         // The journal commits what is queued and the index what is committed.
         for worker in workers {
             let _ = tokio::task::spawn_blocking(move || worker.join()).await;
@@ -161,6 +164,24 @@ struct Daemon {
     listen: std::net::SocketAddr,
     maintenance: watch::Sender<MaintenanceOptions>,
     token_file: PathBuf,
+    /// Parts that run until the stop; one that ends earlier is a bug that must not go unseen.
+    parts: JoinSet<()>,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
 }
 
 impl Daemon {
@@ -177,7 +198,7 @@ impl Daemon {
         let ingest = Ingest::new(store.clone(), settings::ingest(config, listen));
         let (maintenance, maintenance_options) = watch::channel(settings::maintenance(config));
         let rounds = Maintenance::new(store.clone(), dispatcher.clone(), maintenance_options);
-        rounds.watch_disk();
+        watch_disk(&store, settings::floor(config));
         let token_file = setting.state_dir.path().join("ingest.token");
         ensure_default_token(&store, &token_file).await?;
 
@@ -207,28 +228,27 @@ impl Daemon {
             };
             server.serve(Listener::Unix(admin_listener), answer).await;
         });
+        let mut parts = JoinSet::new();
         let running = dispatcher.clone();
-        tokio::spawn(async move { running.run().await });
-        tokio::spawn(rounds.run());
+        parts.spawn(async move { running.run().await });
+        parts.spawn(rounds.run());
         let servers = vec![ingest_server, admin_server];
         let daemon =
-            Self { setting, store, dispatcher, ingest, egress, admin, servers, listen, maintenance, token_file };
+            Self { setting, store, dispatcher, ingest, egress, admin, servers, listen, maintenance, token_file, parts };
         Ok((daemon, threads))
     }
 
-    async fn run(mut self) -> Result<(), ServeError> {
-        let signals = || -> std::io::Result<_> {
-            Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?))
-        };
-        let (mut terminate, mut interrupt, mut hangup) =
-            signals().map_err(|error| ServeError::Io(format!("signals can not be received: {error}")))?;
+    async fn run(mut self, mut signals: Signals) -> Result<(), ServeError> {
         self.announce();
         let mut committed = self.store.journal().watch_committed();
         let failure = loop {
             tokio::select! {
-                _ = terminate.recv() => break None,
-                _ = interrupt.recv() => break None,
-                _ = hangup.recv() => self.reload(),
+                _ = signals.terminate.recv() => break None,
+                _ = signals.interrupt.recv() => break None,
+                _ = signals.hangup.recv() => self.reload(),
+                ended = self.parts.join_next() => {
+                    break Some(format!("a part of the daemon ended by itself: {ended:?}").into());
+                }
                 changed = committed.changed() => {
                     if changed.is_err() || self.store.journal().failure().is_some() {
                         break self.store.journal().failure().or_else(|| Some("the journal ended".into()));
@@ -240,7 +260,7 @@ impl Daemon {
         self.stop(failure.is_some()).await;
         match failure {
             None => Ok(()),
-            Some(why) => Err(ServeError::Io(format!("the journal failed: {why}"))),
+            Some(why) => Err(ServeError::Io(format!("it can not go on: {why}"))),
         }
     }
 
@@ -387,17 +407,12 @@ async fn bind_unix(path: &Path, group: Option<&str>) -> Result<UnixListener, Ser
 /// At the first start, makes a token and writes it where applications can be given it. The file
 /// comes first: a start that is cut short is finished by the next one.
 async fn ensure_default_token(store: &Store, path: &Path) -> Result<(), ServeError> {
-    let config = store.config();
-    if !config.tokens.is_empty() {
+    if store.journal().last_committed() > 0 {
+        // Every token was revoked: that was somebody's wish, whatever the file says.
         return Ok(());
     }
     let known = std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
     let known = known.filter(|text| text.starts_with(crate::admin::server::TOKEN_PREFIX) && text.len() > 40);
-    let fresh = store.journal().last_committed() == 0;
-    if known.is_none() && !fresh {
-        // Every token was revoked: that was somebody's wish.
-        return Ok(());
-    }
     let is_known = known.is_some();
     let (token, secret) = default_token(store, known);
     if !is_known {

@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::ServeError;
@@ -172,6 +172,8 @@ pub(super) fn write_private(path: &Path, bytes: &[u8], mode: u32) -> std::io::Re
     let unfinished = path.with_extension("new");
     let _ = std::fs::remove_file(&unfinished);
     let mut file = File::options().write(true).create_new(true).mode(mode).open(&unfinished)?;
+    // The umask has its say in the line above.
+    file.set_permissions(std::fs::Permissions::from_mode(mode))?;
     file.write_all(bytes)?;
     file.sync_all()?;
     std::fs::rename(&unfinished, path)?;
@@ -180,7 +182,7 @@ pub(super) fn write_private(path: &Path, bytes: &[u8], mode: u32) -> std::io::Re
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::os::unix::fs::symlink;
 
     use super::*;
 

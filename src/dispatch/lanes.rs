@@ -341,7 +341,8 @@ impl Lanes {
                 return None;
             }
             let (id, location, delivery, generation) = take(lane, now)?;
-            if !claim(&mut self.superseded, id, generation) {
+            // Never two at once of one delivery, whatever happened to its entries.
+            if !claim(&mut self.superseded, id, generation) || self.in_flight.contains_key(&id) {
                 continue;
             }
             let job = Job { id, webhook, location, delivery };
@@ -374,14 +375,14 @@ impl Lanes {
             let gave_up = transition.gave_up && !was.resend_requested;
             Settled { delivery, trigger, gave_up, pause_webhook: transition.pause_webhook }
         };
-        self.limited_in_flight -= usize::from(was.limited);
+        self.limited_in_flight = self.limited_in_flight.saturating_sub(usize::from(was.limited));
         self.note_settled(id);
         let lane = self.lane(was.job.webhook);
-        lane.in_flight -= 1;
+        lane.in_flight = lane.in_flight.saturating_sub(1);
         lane.health.ended(sign_of(outcome), settled.gave_up, now.elapsed);
         match settled.delivery.due_at() {
             Some(due) => self.wait(&was.job, settled.delivery, due, now),
-            None => lane.pending -= 1,
+            None => lane.pending = lane.pending.saturating_sub(1),
         }
         self.offer(was.job.webhook);
         settled
@@ -390,6 +391,7 @@ impl Lanes {
     /// An operator asks for another go. `known` is how the index has it; the answer is how the
     /// delivery stands now, or `None` when the attempt under way will be followed by another.
     pub fn resend(&mut self, known: &Pending, now: Now) -> Delivery {
+        self.note_settled(known.id);
         if let Some(flying) = self.in_flight.get_mut(&known.id) {
             flying.resend_requested = true;
             flying.cancelled = false;
@@ -416,6 +418,7 @@ impl Lanes {
     /// An operator withdraws a delivery. The answer is how it stands now, or `None` when nothing
     /// was to be sent any more.
     pub fn cancel(&mut self, known: &Pending) -> Option<Delivery> {
+        self.note_settled(known.id);
         if let Some(flying) = self.in_flight.get_mut(&known.id) {
             flying.cancelled = true;
             flying.resend_requested = false;
@@ -428,13 +431,14 @@ impl Lanes {
         Some(delivery)
     }
 
-    /// How many deliveries were settled so far, to pass to [`Self::settled_since`].
+    /// How many deliveries were settled or changed so far, to pass to [`Self::settled_since`].
     #[must_use]
     pub const fn settled_count(&self) -> u64 {
         self.settled_count
     }
 
-    /// Whether the delivery may have been settled since the count was taken.
+    /// Whether the delivery may have been settled or changed since the count was taken: whoever
+    /// looked it up meanwhile has to look again.
     #[must_use]
     pub fn settled_since(&self, id: DeliveryId, count: u64) -> bool {
         let forgotten = self.settled.front().is_some_and(|(oldest, _)| *oldest > count + 1);
@@ -532,11 +536,11 @@ impl Lanes {
     /// Puts a delivery that could not be attempted back, to be tried again after `pause`.
     pub fn release(&mut self, id: DeliveryId, pause: Duration, now: Now) {
         let Some(was) = self.in_flight.remove(&id) else { return };
-        self.limited_in_flight -= usize::from(was.limited);
+        self.limited_in_flight = self.limited_in_flight.saturating_sub(usize::from(was.limited));
         let lane = self.lane(was.job.webhook);
-        lane.in_flight -= 1;
+        lane.in_flight = lane.in_flight.saturating_sub(1);
         if was.cancelled {
-            lane.pending -= 1;
+            lane.pending = lane.pending.saturating_sub(1);
         } else {
             let mut delivery = was.job.delivery;
             if was.resend_requested {

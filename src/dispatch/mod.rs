@@ -88,6 +88,11 @@ struct PreparedWebhooks {
 const UNREADABLE_PAUSE: Duration = Duration::from_secs(5);
 /// The loop looks round at least this often, so that a clock that stepped is noticed.
 const SLEEP_MAX: Duration = Duration::from_secs(10);
+/// Bytes that may wait for the journal before nothing more is sent: what was sent and could not be
+/// noted would be sent again after a crash.
+const UNNOTED_MAX: usize = 32 << 20;
+/// How long to wait then.
+const BEHIND_PAUSE: Duration = Duration::from_millis(200);
 /// How often an operator's change is tried anew when the delivery changes meanwhile.
 const CHANGE_TRIES: usize = 8;
 
@@ -134,7 +139,8 @@ impl Dispatcher {
                 self.start_due(&mut lanes);
                 lanes.next_wake()
             };
-            let latest = now.elapsed + SLEEP_MAX;
+            let behind = self.shared.store.journal().waiting_bytes() >= UNNOTED_MAX;
+            let latest = now.elapsed + if behind { BEHIND_PAUSE } else { SLEEP_MAX };
             let until = wake.map_or(latest, |wake| wake.min(latest));
             self.shared.sleeps_until.store(millis(until), Ordering::Release);
             let pause = until.saturating_sub(self.shared.clock.elapsed());
@@ -295,6 +301,7 @@ impl Dispatcher {
 
     fn start_due(&self, lanes: &mut Lanes) {
         while !self.shared.stopping.load(Ordering::Acquire)
+            && self.shared.store.journal().waiting_bytes() < UNNOTED_MAX
             && let Some(job) = lanes.next(self.now())
         {
             let dispatcher = self.clone();

@@ -136,6 +136,8 @@ impl Webhook {
     pub const RESTORE_WINDOW: Duration = Duration::from_mins(10);
     /// How long a replaced signing key goes on signing, unless said otherwise.
     pub const ROTATION_WINDOW: Duration = Duration::from_hours(24);
+    /// The longest it may.
+    pub const ROTATION_WINDOW_MAX: Duration = Duration::from_hours(24 * 30);
 
     /// Whether it can be seen and used.
     #[must_use]

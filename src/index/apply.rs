@@ -122,6 +122,7 @@ impl Batch<'_> {
                 row.older_chunks += 1;
             }
         }
+        self.drop_pending_of_nothing(id);
         if let Some((home, key, older)) = overflow {
             let row = rows::encode(&key, &older);
             self.other(log_name(home), key.to_vec(), Some(row));
@@ -138,7 +139,15 @@ impl Batch<'_> {
         if let Some(changed) = self.change(id)? {
             changed.row.parts = DeliveryParts::from(delivery);
         }
+        self.drop_pending_of_nothing(id);
         Ok(())
+    }
+
+    /// A delivery whose row is gone, with its day or by damage, is not pending either.
+    fn drop_pending_of_nothing(&mut self, id: DeliveryId) {
+        if !self.deliveries.contains_key(&id) {
+            self.other("pending".to_owned(), id.to_bytes().to_vec(), None);
+        }
     }
 
     /// An event was carried forward, with everything known of it; its old rows go.

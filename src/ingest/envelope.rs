@@ -102,9 +102,19 @@ struct CloudEvent<'a> {
     #[serde(borrow, default)]
     subject: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
-    data: Option<&'a RawValue>,
+    data: Data<'a>,
     #[serde(borrow, default)]
     data_base64: Option<Cow<'a, str>>,
+}
+
+/// `null` is data as well; only when it is left out there is none.
+#[derive(Default)]
+struct Data<'a>(Option<&'a RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Data<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        <&RawValue>::deserialize(from).map(|raw| Self(Some(raw)))
+    }
 }
 
 /// A CloudEvent in structured mode.
@@ -114,7 +124,7 @@ struct CloudEvent<'a> {
 pub fn parse_structured(body: &Bytes) -> Result<Parsed, String> {
     let text = as_text(body)?;
     let event: CloudEvent<'_> = serde_json::from_str(text).map_err(|error| json_error(&error))?;
-    let payload = match (event.data, event.data_base64) {
+    let payload = match (event.data.0, event.data_base64) {
         (Some(data), None) => body.slice_ref(data.get().as_bytes()),
         (None, Some(encoded)) => {
             let decoded = STANDARD.decode(encoded.as_bytes());

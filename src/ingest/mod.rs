@@ -121,6 +121,7 @@ impl Ingest {
             check_host(&parts.headers, parts.uri.host(), &options.hosts)?;
         }
         refuse_browsers(&parts.headers)?;
+        check_framing(&parts.headers)?;
         let route = Route::of(parts.uri.path())?;
         if let Route::Health = route {
             if parts.method != Method::GET && parts.method != Method::HEAD {
@@ -345,6 +346,18 @@ fn check_host(headers: &HeaderMap, authority: Option<&str>, ours: &[String]) -> 
     };
     let authority_fits = authority.is_none_or(is_ours);
     if is_ours(name) && authority_fits { Ok(()) } else { Err(Rejection::Misdirected) }
+}
+
+/// Only one coding is understood. (With a `Content-Length` beside it, the HTTP library goes by the
+/// chunks and closes the connection, so that nothing can hide behind the difference.)
+fn check_framing(headers: &HeaderMap) -> Result<(), Rejection> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let Some(coding) = codings.next() else { return Ok(()) };
+    let chunked = coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    if !chunked || codings.next().is_some() {
+        return Err(Rejection::Malformed("the only Transfer-Encoding that is understood is chunked".to_owned()));
+    }
+    Ok(())
 }
 
 /// Browsers say where a request comes from; applications do not.

@@ -28,6 +28,8 @@ pub struct Append {
     /// `None` for a barrier, which only waits for those before it.
     record: Option<Encoded>,
     urgent: bool,
+    /// Has happened already: kept when the disk is full, and tried again.
+    fact: bool,
     /// Nothing is taken after this one.
     close: bool,
     done: Option<oneshot::Sender<Result<Committed, JournalError>>>,
@@ -52,11 +54,16 @@ impl Append {
     ) -> Self {
         // One of another's would be taken for the committer's, and the answers go to the wrong askers.
         assert!(!matches!(record, Record::Snapshot { .. }), "snapshots are written by the committer alone");
-        Self { record: Some(Encoded::new(record)), urgent, close: false, done }
+        Self { record: Some(Encoded::new(record)), urgent, fact: done.is_none(), close: false, done }
     }
 
     pub(super) fn barrier(done: oneshot::Sender<Result<Committed, JournalError>>) -> Self {
-        Self { record: None, urgent: true, close: false, done: Some(done) }
+        Self { record: None, urgent: true, fact: false, close: false, done: Some(done) }
+    }
+
+    /// A fact that somebody waits for.
+    pub(super) fn fact(record: Record, done: oneshot::Sender<Result<Committed, JournalError>>) -> Self {
+        Self { fact: true, ..Self::new(record, true, Some(done)) }
     }
 
     pub(super) fn close(done: oneshot::Sender<Result<Committed, JournalError>>) -> Self {
@@ -173,6 +180,7 @@ impl Committer {
 
     async fn first(&mut self) -> Option<Append> {
         if self.overdue.is_empty() {
+            self.shared.facts_wait.store(false, Ordering::Release);
             return self.queue.recv().await;
         }
         match tokio::time::timeout(Self::FULL_WAIT, self.queue.recv()).await {
@@ -381,12 +389,16 @@ impl Committer {
         if let Err(error) = self.cut_back() {
             self.shared.fail(&format!("the disk is full, and the journal could not be cut back: {error}"));
         }
-        let (facts, asked): (Vec<_>, Vec<_>) =
-            rest.into_iter().partition(|append| append.done.is_none() && append.record.is_some());
+        let (facts, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(|append| append.fact);
+        let (asked, barriers): (Vec<_>, Vec<_>) = others.into_iter().partition(|append| append.record.is_some());
+        // Those who only read must still be able to.
+        let last = *self.shared.committed.borrow();
+        barriers.into_iter().for_each(|barrier| barrier.finish(Ok(marker(last))));
         for fact in facts.into_iter().rev() {
             self.shared.waiting_bytes.fetch_add(fact.size(), Ordering::Relaxed);
             self.overdue.push_front(fact);
         }
+        self.shared.facts_wait.store(!self.overdue.is_empty(), Ordering::Release);
         refuse(asked, &JournalError::Full);
     }
 

@@ -120,6 +120,8 @@ struct Shared {
     /// The last committed sequence; 0 while there is none.
     committed: watch::Sender<u64>,
     waiting_bytes: AtomicUsize,
+    /// Facts wait for room on the disk.
+    facts_wait: AtomicBool,
     failed: AtomicBool,
     failure: Mutex<Option<Arc<str>>>,
     quarantined: AtomicU64,
@@ -222,6 +224,23 @@ impl Journal {
     /// When given a snapshot: those are the committer's own.
     pub fn append_fact(&self, record: Record) -> Result<(), JournalError> {
         self.enqueue(Append::new(record, false, None))
+    }
+
+    /// Queues a fact that somebody waits for. When the disk is full the ticket resolves once there
+    /// is room again.
+    ///
+    /// # Errors
+    /// `Failed` after a failed sync.
+    pub fn append_awaited_fact(&self, record: Record) -> Result<Ticket, JournalError> {
+        let (done, ticket) = oneshot::channel();
+        self.enqueue(Append::fact(record, done))?;
+        Ok(ticket)
+    }
+
+    /// Whether facts wait for room on the disk: what is committed is then not all there is.
+    #[must_use]
+    pub fn facts_wait(&self) -> bool {
+        self.shared.facts_wait.load(Ordering::Acquire)
     }
 
     /// Waits until everything queued before the call is committed, and tells the last sequence.

@@ -77,7 +77,8 @@ impl Journal {
         for folder in [&directory, &parent] {
             disk.sync_dir(folder).map_err(JournalError::io(folder))?;
         }
-        let quarantined = disk.list(&quarantine_dir).map_err(JournalError::io(&quarantine_dir))?.len() as u64;
+        let set_aside = disk.list(&quarantine_dir).map_err(JournalError::io(&quarantine_dir))?;
+        let quarantined = set_aside.iter().filter(|entry| entry.name.ends_with(".bad")).count() as u64;
         let segments = list_segments(&*disk, &directory)?;
         let shared = Arc::new(Shared {
             disk,
@@ -85,6 +86,7 @@ impl Journal {
             segments: RwLock::new(segments),
             committed: watch::Sender::new(0),
             waiting_bytes: AtomicUsize::new(0),
+            facts_wait: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             failure: Mutex::new(None),
             quarantined: AtomicU64::new(quarantined),
@@ -206,6 +208,11 @@ fn read_segment(
             && Frame::decode(bytes).is_none()
         {
             end = *offset;
+            // It may be rot in the very last record all the same: nothing goes without a copy.
+            // Like this it is not counted as damage, because after a crash it is no surprise.
+            if let Err(error) = set_aside(shared, name, *offset, bytes, "cut") {
+                tracing::warn!(%error, "the torn tail of the journal could not be copied aside");
+            }
             damage.pop();
         }
     }
@@ -261,19 +268,23 @@ fn settle_last(
 /// Copies damaged bytes aside, once for each place. That can fail as everything on a failing disk
 /// can; the damage is skipped all the same.
 pub(super) fn quarantine(shared: &Shared, segment: u64, offset: u64, bytes: &[u8]) {
-    let path = shared.directory.join(QUARANTINE).join(format!("{segment:020}-{offset:010}-{}.bad", bytes.len()));
-    match shared.disk.create(&path) {
-        Ok(mut file) => {
+    match set_aside(shared, segment, offset, bytes, "bad") {
+        Ok(()) => {
             shared.quarantined.fetch_add(1, Ordering::Relaxed);
             tracing::error!(segment, offset, bytes = bytes.len(), "damage in the journal, copied to quarantine");
-            if let Err(error) = file.write_at(bytes, 0).and_then(|()| file.sync()) {
-                tracing::error!(path = %path.display(), %error, "the damaged bytes could not be copied aside");
-            }
         }
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
         Err(error) => {
             shared.quarantined.fetch_add(1, Ordering::Relaxed);
-            tracing::error!(path = %path.display(), %error, "damage in the journal could not be copied aside");
+            tracing::error!(segment, offset, %error, "damage in the journal could not be copied aside");
         }
     }
+}
+
+/// Copies bytes of a segment to a file of their own; one that is there already stays.
+fn set_aside(shared: &Shared, segment: u64, offset: u64, bytes: &[u8], suffix: &str) -> std::io::Result<()> {
+    let name = format!("{segment:020}-{offset:010}-{}.{suffix}", bytes.len());
+    let mut file = shared.disk.create(&shared.directory.join(QUARANTINE).join(name))?;
+    file.write_at(bytes, 0)?;
+    file.sync()
 }

@@ -2,10 +2,10 @@
 //!
 //! It does not check what is stored; that is the admin server's.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::OwnedMutexGuard;
 
 use super::{Config, Store, StoreError, Token, config};
 use crate::domain::id::WebhookId;
@@ -21,7 +21,7 @@ impl Store {
         &self,
         change: impl FnOnce(&Config) -> Result<Webhook, E>,
     ) -> Result<Arc<Webhook>, E> {
-        let _one_at_a_time = self.shared.changing.lock().await;
+        let turn = Arc::clone(&self.shared.changing).lock_owned().await;
         let config = self.config();
         let webhook = Arc::new(change(&config)?);
         let record = ConfigRecord {
@@ -32,10 +32,10 @@ impl Store {
             by: webhook.updated_by.clone(),
             body: Some(config::webhook_to_bytes(&webhook, &self.shared.sealer).into()),
         };
-        self.append_config(record).await?;
         let mut webhooks = config.webhooks.clone();
         webhooks.insert(webhook.id, Arc::clone(&webhook));
-        self.publish(&config, webhooks, config.tokens.clone());
+        let after = Config::new(config.generation + 1, webhooks, config.tokens.clone());
+        self.put_in_force(turn, record, after).await?;
         Ok(webhook)
     }
 
@@ -44,21 +44,20 @@ impl Store {
     /// # Errors
     /// When it could not be made durable.
     pub async fn forget_webhook(&self, id: WebhookId, by: &str) -> Result<(), StoreError> {
-        let _one_at_a_time = self.shared.changing.lock().await;
+        let turn = Arc::clone(&self.shared.changing).lock_owned().await;
         let config = self.config();
         let mut webhooks = config.webhooks.clone();
         let Some(webhook) = webhooks.remove(&id) else { return Ok(()) };
-        self.append_config(ConfigRecord {
+        let record = ConfigRecord {
             collection: Collection::Webhook,
             key: Bytes::copy_from_slice(id.as_bytes()),
             version: webhook.version + 1,
             at: self.shared.clock.now(),
             by: by.to_owned(),
             body: None,
-        })
-        .await?;
-        self.publish(&config, webhooks, config.tokens.clone());
-        Ok(())
+        };
+        let after = Config::new(config.generation + 1, webhooks, config.tokens.clone());
+        self.put_in_force(turn, record, after).await
     }
 
     /// Sets (`Some`) or removes an ingest token.
@@ -66,38 +65,42 @@ impl Store {
     /// # Errors
     /// When it could not be made durable.
     pub async fn change_token(&self, name: &str, token: Option<Token>, by: &str) -> Result<(), StoreError> {
-        let _one_at_a_time = self.shared.changing.lock().await;
+        let turn = Arc::clone(&self.shared.changing).lock_owned().await;
         let config = self.config();
-        self.append_config(ConfigRecord {
+        let record = ConfigRecord {
             collection: Collection::Token,
             key: Bytes::copy_from_slice(name.as_bytes()),
             version: 1,
             at: self.shared.clock.now(),
             by: by.to_owned(),
             body: token.as_ref().map(|token| config::token_to_bytes(token).into()),
-        })
-        .await?;
-        let mut tokens: BTreeMap<_, _> = config.tokens.clone();
+        };
+        let mut tokens = config.tokens.clone();
         match token {
             Some(token) => tokens.insert(name.to_owned(), Arc::new(token)),
             None => tokens.remove(name),
         };
-        self.publish(&config, config.webhooks.clone(), tokens);
-        Ok(())
+        let after = Config::new(config.generation + 1, config.webhooks.clone(), tokens);
+        self.put_in_force(turn, record, after).await
     }
 
-    async fn append_config(&self, record: ConfigRecord) -> Result<(), StoreError> {
-        let ticket = self.shared.journal.append(Record::Config(record))?;
-        self.settle(ticket.await).map(|_| ())
-    }
-
-    fn publish(
+    /// Makes a change durable and then puts it in force. Goes on when whoever asked goes away: a
+    /// change that is on the disk and not in force would come as a surprise at the next start.
+    async fn put_in_force(
         &self,
-        before: &Config,
-        webhooks: BTreeMap<WebhookId, Arc<Webhook>>,
-        tokens: BTreeMap<String, Arc<Token>>,
-    ) {
-        self.shared.config.store(Arc::new(Config::new(before.generation + 1, webhooks, tokens)));
-        self.shared.arrivals.wake.notify_one();
+        turn: OwnedMutexGuard<()>,
+        record: ConfigRecord,
+        after: Config,
+    ) -> Result<(), StoreError> {
+        let store = self.clone();
+        let work = tokio::spawn(async move {
+            let ticket = store.shared.journal.append(Record::Config(record))?;
+            store.settle(ticket.await)?;
+            store.shared.config.store(Arc::new(after));
+            store.shared.arrivals.wake.notify_one();
+            drop(turn);
+            Ok(())
+        });
+        work.await.unwrap_or_else(|error| Err(StoreError::Io(error.to_string())))
     }
 }

@@ -109,7 +109,7 @@ struct StoreShared {
     arrivals: Arc<Arrivals>,
     config: ArcSwap<Config>,
     /// One configuration change at a time.
-    changing: tokio::sync::Mutex<()>,
+    changing: Arc<tokio::sync::Mutex<()>>,
     ids: Mutex<EventIds>,
     recent_keys: RecentKeys,
     sealer: Sealer,
@@ -123,6 +123,8 @@ struct StoreShared {
 impl Store {
     /// The longest that a search waits for what was just committed.
     const FRESHNESS_WAIT_MAX: Duration = Duration::from_secs(5);
+    /// The longest that an operator waits to hear that a change is durable.
+    const CHANGE_WAIT_MAX: Duration = Duration::from_secs(10);
 
     /// Opens journal and configuration. Searching becomes possible when the workers have brought
     /// the index in step.
@@ -159,7 +161,7 @@ impl Store {
             slot,
             arrivals,
             config: ArcSwap::from_pointee(config),
-            changing: tokio::sync::Mutex::new(()),
+            changing: Arc::default(),
             ids: Mutex::new(EventIds::default()),
             recent_keys: RecentKeys::default(),
             sealer,
@@ -244,17 +246,23 @@ impl Store {
         }
     }
 
-    /// Queues an operator's change of a delivery; await the answer to know that it is durable.
+    /// Notes an operator's change of a delivery, which is in force in the lanes already; await
+    /// the answer to know that it is durable. On a full disk it becomes so when there is room.
     ///
     /// # Errors
-    /// `Failed`, `Full`, `Busy`: nothing was kept.
+    /// `Failed`: the daemon has to start anew, and it is as if nothing was asked.
     pub fn change(
         &self,
         record: ChangeRecord,
     ) -> Result<impl Future<Output = Result<(), StoreError>> + use<>, StoreError> {
-        let ticket = self.shared.journal.append(Record::Change(record))?;
+        let ticket = self.shared.journal.append_awaited_fact(Record::Change(record))?;
         let store = self.clone();
-        Ok(async move { store.settle(ticket.await).map(|_| ()) })
+        Ok(async move {
+            match tokio::time::timeout(Self::CHANGE_WAIT_MAX, ticket).await {
+                Ok(answer) => store.settle(answer).map(|_| ()),
+                Err(_) => Err(StoreError::Full),
+            }
+        })
     }
 
     /// Reads an event and its payload back. Does not block unless the event is cold.
@@ -299,7 +307,43 @@ impl Store {
         self.shared.slot.applied()
     }
 
-    /// Searches the index, after everything that was done before the call is in it.
+    /// Searches the index for somebody who looks: what was just done is in it, unless the index
+    /// is far behind.
+    ///
+    /// # Errors
+    /// `IndexAway`, `Failed`.
+    pub async fn look<T: Send + 'static>(
+        &self,
+        search: impl FnOnce(&Index) -> Result<T, IndexError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        match self.freshen().await {
+            Ok(()) | Err(StoreError::IndexAway(_)) => self.read_index(search).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Waits until everything that was done before the call is in the index.
+    async fn freshen(&self) -> Result<(), StoreError> {
+        // After a failure the journal makes no progress; what is in the index can still be read.
+        if self.shared.journal.failure().is_some() {
+            return Ok(());
+        }
+        let target = self.shared.journal.barrier().await?;
+        let mut applied = self.shared.slot.watch_applied();
+        let caught_up = async {
+            while *applied.borrow_and_update() < target && matches!(self.shared.slot.state(), IndexState::Ready(_)) {
+                if applied.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(Self::FRESHNESS_WAIT_MAX, caught_up)
+            .await
+            .map_err(|_| StoreError::IndexAway("the index is behind; try again shortly".to_owned()))
+    }
+
+    /// Searches the index for somebody who acts on the answer: everything that was done before
+    /// the call is in it.
     ///
     /// # Errors
     /// `IndexAway`, `Failed`.
@@ -307,20 +351,7 @@ impl Store {
         &self,
         search: impl FnOnce(&Index) -> Result<T, IndexError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        // After a failure the journal makes no progress; what is in the index can still be read.
-        if self.shared.journal.failure().is_none() {
-            let target = self.shared.journal.barrier().await?;
-            let mut applied = self.shared.slot.watch_applied();
-            let ready = |state: &IndexState| !matches!(state, IndexState::Ready(_));
-            let caught_up = async {
-                while *applied.borrow_and_update() < target && !ready(&self.shared.slot.state()) {
-                    if applied.changed().await.is_err() {
-                        return;
-                    }
-                }
-            };
-            let _ = tokio::time::timeout(Self::FRESHNESS_WAIT_MAX, caught_up).await;
-        }
+        self.freshen().await?;
         self.read_index(search).await
     }
 
@@ -352,6 +383,10 @@ impl Store {
     /// # Errors
     /// `Gone`, `IndexAway`.
     pub async fn pending_of(&self, id: DeliveryId) -> Result<Pending, StoreError> {
+        if self.shared.journal.facts_wait() {
+            // What happened to it last may not be known to the index.
+            return Err(StoreError::Full);
+        }
         let found = self.find(move |index| index.delivery(id)).await?.ok_or(StoreError::Gone)?;
         let delivery: Delivery = found.delivery;
         Ok(Pending { id, webhook: found.webhook, location: found.event.location, delivery })

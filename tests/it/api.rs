@@ -36,6 +36,8 @@ fn ingest_answers_as_the_contract_says() {
         ("a charset", 202, post, &[host, &token, "Content-Type: application/json; charset=utf-8", two], "{}"),
         ("not JSON", 400, post, &[host, &token, JSON, two], "{]"),
         ("no host", 400, post, &[&token, JSON, two], "{}"),
+        ("a coding", 400, post, &[host, &token, JSON, "Transfer-Encoding: gzip, chunked"], "2\r\n{}\r\n0\r\n\r\n"),
+        ("chunks", 202, post, &[host, &token, JSON, "Transfer-Encoding: chunked"], "2\r\n{}\r\n0\r\n\r\n"),
         ("two hosts", 400, post, &[host, host, &token, JSON, two], "{}"),
         ("empty key", 400, post, &[host, &token, JSON, two, "Idempotency-Key: "], "{}"),
         ("no token", 401, post, &[host, JSON, two], "{}"),
@@ -167,6 +169,20 @@ fn a_token_may_be_bound_to_types_and_revoked() {
 }
 
 #[test]
+fn a_revoked_first_token_stays_revoked() {
+    use std::os::unix::fs::MetadataExt as _;
+    let mut daemon = Daemon::start("");
+    let file = daemon.folder.path().join("state/ingest.token");
+    assert_eq!(std::fs::metadata(&file).unwrap().mode() & 0o777, 0o640);
+    assert_eq!(daemon.admin("DELETE /v1/keys/default", "").status, 200);
+    assert_eq!(daemon.post("/v1/events/SOS_REPORT", "{}").status, 401);
+    assert_eq!(daemon.stop(), 0);
+    daemon.start_again();
+    assert_eq!(daemon.post("/v1/events/SOS_REPORT", "{}").status, 401);
+    assert_eq!(daemon.admin("GET /v1/keys", "").json()["items"], json!([]));
+}
+
+#[test]
 fn webhooks_are_made_changed_and_kept() {
     let mut daemon = Daemon::start("");
     let made = daemon.admin("POST /v1/webhooks", &webhook("aml"));
@@ -180,8 +196,10 @@ fn webhooks_are_made_changed_and_kept() {
     assert_eq!(daemon.admin("POST /v1/webhooks", &webhook("aml")).status, 409, "the name is taken");
     let changed = daemon.admin("PATCH /v1/webhooks/aml", "{\"version\":1,\"retry\":{\"count\":7},\"name\":\"aml-2\"}");
     assert_eq!((changed.status, changed.json()["retry"]["count"].clone()), (200, json!(7)));
-    let stale =
-        daemon.admin("PATCH /v1/webhooks/aml-2", "{\"version\":1,\"name\":\"other\",\"signing_key\":\"canary-2\"}");
+    let stale = daemon.admin(
+        "PATCH /v1/webhooks/aml-2",
+        "{\"version\":1,\"name\":\"other\",\"signing_key\":{\"x\":\"canary-2\"},\"oauth\":{\"token\":\"canary-3\"}}",
+    );
     assert_eq!((stale.status, stale.json()["current"]["version"].clone()), (409, json!(2)));
     assert_eq!(stale.json()["submitted"]["name"], "other");
     let wrong =

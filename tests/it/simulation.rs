@@ -356,6 +356,93 @@ async fn sweep(world: &World) {
     Maintenance::new(world.store.clone(), world.dispatcher.clone(), options).sweep().await.unwrap();
 }
 
+/// Operators who all press the same button ask for one more attempt, not for one each.
+#[tokio::test(start_paused = true)]
+async fn many_changes_at_once_leave_one_truth() {
+    let world = World::new(6);
+    world.receivers.set("w", |_| (200, Duration::from_millis(50)));
+    let webhook = world.webhook("w", 0, 60, 2).await;
+    world.post("r", "{}").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let id = world.find("r").await[0].id;
+    for round in 0..4 {
+        world.change(webhook, |webhook| webhook.paused = true).await;
+        let mut asked = Vec::new();
+        for number in 0..30 {
+            let dispatcher = world.dispatcher.clone();
+            asked.push(tokio::spawn(async move {
+                if round > 0 && number % 3 == round - 1 {
+                    dispatcher.cancel(id, "bob").await.map(|_| ())
+                } else {
+                    dispatcher.resend(id, "alice").await
+                }
+            }));
+        }
+        for one in asked {
+            // The delivery may be changing too fast for one of them, who is told to try again.
+            let _ = one.await.unwrap();
+        }
+        world.change(webhook, |webhook| webhook.paused = false).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(world.dispatcher.load(), (0, 0), "round {round}");
+        let found = &world.find("r").await[0];
+        assert_eq!(found.delivery.due_at(), None, "round {round}");
+        let sent = world.receivers.receipts();
+        assert_eq!(found.attempts.len(), sent.len(), "round {round}: each attempt is noted once");
+        assert!(sent.len() <= 2 + round, "round {round}: {} attempts", sent.len());
+    }
+    assert!(world.receivers.most_in_flight("w") <= 1, "never two at once of one delivery");
+}
+
+/// What an operator changes while the disk is full is in force, and noted when there is room.
+#[tokio::test(start_paused = true)]
+async fn a_change_on_a_full_disk_is_not_half_done() {
+    let mut world = World::new(7);
+    world.receivers.set("w", |_| (200, Duration::ZERO));
+    let webhook = world.webhook("w", 0, 60, 2).await;
+    world.change(webhook, |webhook| webhook.paused = true).await;
+    world.post("r", "{}").await.unwrap();
+    let id = world.find("r").await[0].id;
+    world.disk.set_capacity(Some(world.disk.used()));
+    assert!(world.dispatcher.cancel(id, "alice").await.is_err(), "it is not durable yet");
+    assert!(world.post("other", "{}").await.is_err());
+    assert_eq!(world.find("r").await.len(), 1, "looking goes on");
+    world.disk.set_capacity(None);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    world.change(webhook, |webhook| webhook.paused = false).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    for lose_index in [false, true] {
+        assert_eq!(world.find("r").await[0].delivery.state(), State::Cancelled);
+        assert_eq!(world.dispatcher.load(), (0, 0));
+        world = if lose_index { world.crash(1, true).await } else { world.restart().await };
+        world.until_ready().await;
+    }
+    assert_eq!(world.receivers.receipts().len(), 0);
+}
+
+/// A change that is on the disk is in force, also when whoever asked for it has gone away.
+#[tokio::test(start_paused = true)]
+async fn a_configuration_change_goes_on_without_its_operator() {
+    let world = World::new(8);
+    let webhook = world.webhook("w", 0, 60, 2).await;
+    for round in 1..20_u32 {
+        let mut change = Box::pin(world.change(webhook, |webhook| webhook.name = format!("name-{round}")));
+        for _ in 0..round % 5 {
+            if poll_once(&mut change).await {
+                break;
+            }
+        }
+        drop(change);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let now = world.store.config().webhooks[&webhook].clone();
+        let stored = world.store.webhook_version(webhook, now.version).await.unwrap().unwrap();
+        assert_eq!(stored.name, now.name);
+        world.change(webhook, |webhook| webhook.active = true).await;
+        let index = world.store.webhook_version(webhook, now.version).await.unwrap().unwrap();
+        assert_eq!(index.name, now.name, "each version is one webhook");
+    }
+}
+
 /// A poster that goes away before its answer, and posts again at once, has posted one event.
 #[tokio::test(start_paused = true)]
 async fn a_poster_that_gives_up_and_posts_again_has_posted_once() {

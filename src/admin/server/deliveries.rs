@@ -16,6 +16,7 @@ use crate::domain::attempt::Class;
 use crate::domain::delivery::State;
 use crate::domain::event_type::KNOWN;
 use crate::domain::id::{DeliveryId, EventId, WebhookId, decode_opaque, encode_opaque};
+use crate::domain::references::References;
 use crate::domain::time::Timestamp;
 use crate::domain::webhook::Webhook;
 use crate::http::typed;
@@ -91,18 +92,28 @@ impl Admin {
         };
         let mut walk = walk(call)?;
         let page: Page<Found> = match call.param("q") {
-            None => self.shared.store.find(move |index| index.deliveries(&query, walk, |_| true)).await?,
+            None => self.shared.store.look(move |index| index.deliveries(&query, walk, |_| true)).await?,
             Some(wanted) => {
                 walk.budget = BUDGET_INSIDE;
                 let wanted = wanted.to_lowercase();
                 let journal = self.shared.store.journal().clone();
                 let inside = move |found: &Found| match journal.read(found.event.location).as_deref() {
+                    _ if found
+                        .event
+                        .event
+                        .references
+                        .as_slice()
+                        .iter()
+                        .any(|one| one.to_lowercase().contains(&wanted)) =>
+                    {
+                        true
+                    }
                     Ok(Record::Event { payload, .. } | Record::Carry { payload, .. }) => {
                         String::from_utf8_lossy(payload).to_lowercase().contains(&wanted)
                     }
                     _ => false,
                 };
-                self.shared.store.find(move |index| index.deliveries(&query, walk, inside)).await?
+                self.shared.store.look(move |index| index.deliveries(&query, walk, inside)).await?
             }
         };
         let items = self.delivery_views(&page.rows, &config).await;
@@ -156,7 +167,7 @@ impl Admin {
         let config = self.shared.store.config();
         let query = query(call, &config)?.unwrap_or_default();
         let walk = walk(call)?;
-        let page = self.shared.store.find(move |index| index.events(&query, walk)).await?;
+        let page = self.shared.store.look(move |index| index.events(&query, walk)).await?;
         let items: Vec<EventView> = page.rows.iter().map(views::event).collect();
         reply(StatusCode::OK, &PageView { items, cursor: page.next.map(cursor_of) })
     }
@@ -231,7 +242,9 @@ fn walk(call: &Call) -> Result<Walk, Refusal> {
 
 /// What the filters ask for; `None` when they can match nothing.
 fn query(call: &Call, config: &Config) -> Result<Option<Query>, Refusal> {
-    let mut query = Query { reference: call.param("ref").map(ToOwned::to_owned), ..Query::default() };
+    // Cut as references are cut when they are stored.
+    let wanted = call.param("ref").map(|text| References::from(vec![text.to_owned()]).into_vec().swap_remove(0));
+    let mut query = Query { reference: wanted, ..Query::default() };
     if let Some(name) = call.param("webhook") {
         let deleted = || config.webhooks.values().find(|webhook| webhook.name == name);
         let known = config.webhook(name).or_else(deleted).map(|webhook| webhook.id);

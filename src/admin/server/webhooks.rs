@@ -128,14 +128,9 @@ impl Admin {
 
     fn conflict(&self, current: &Webhook, document: &Value) -> Refusal {
         let mut submitted = document.clone();
-        // What was sent comes back without its secrets.
-        if let Some(key) = submitted.get_mut("signing_key").filter(|key| key.is_string()) {
-            *key = Value::from(views::MASKED);
-        }
-        for header in submitted.get_mut("headers").and_then(Value::as_array_mut).into_iter().flatten() {
-            if header.get("secret") == Some(&Value::Bool(true))
-                && let Some(value) = header.get_mut("value")
-            {
+        // What was sent comes back without anything that may be a secret, well-formed or not.
+        for field in ["signing_key", "oauth", "headers"] {
+            if let Some(value) = submitted.get_mut(field).filter(|value| !value.is_null()) {
                 *value = Value::from(views::MASKED);
             }
         }
@@ -183,6 +178,10 @@ impl Admin {
             .map_err(|error| Refusal::Bad(format!("the body is not what it should be: {error}")))?;
         let mut webhook = Webhook::clone(&*self.find_webhook(name)?);
         let keep = input.keep_previous_seconds.map_or(Webhook::ROTATION_WINDOW, Duration::from_secs);
+        if keep > Webhook::ROTATION_WINDOW_MAX {
+            let detail = "must be at most 2592000, which is 30 days";
+            return Err(Refusal::Fields(vec![FieldProblem::new("keep_previous_seconds", detail)]));
+        }
         let until = call.author.now.plus(keep);
         let previous = webhook.signing_key.map(|before| (before.current, until)).filter(|_| !keep.is_zero());
         webhook.signing_key =

@@ -103,8 +103,8 @@ fn written() -> (SimDisk, Vec<(String, u64, Bytes)>) {
     (disk, found)
 }
 
-#[test]
-fn every_kind_is_written_as_it_always_was() {
+#[tokio::test(start_paused = true)]
+async fn every_kind_is_written_as_it_always_was() {
     let mut lines = String::new();
     for (name, sequence, bytes) in written().1 {
         writeln!(lines, "{name} {sequence} {}", hex(&bytes)).unwrap();
@@ -112,8 +112,8 @@ fn every_kind_is_written_as_it_always_was() {
     assert!(lines == RECORDS, "the journal is written differently now:\n{lines}");
 }
 
-#[test]
-fn every_kind_is_read_as_it_always_was() {
+#[tokio::test(start_paused = true)]
+async fn every_kind_is_read_as_it_always_was() {
     let mut expected: Vec<Record> = samples().into_iter().map(|(_, record)| record).collect();
     expected.extend(errors());
     let mut found = Vec::new();
@@ -138,9 +138,9 @@ fn every_kind_is_read_as_it_always_was() {
     assert_eq!(found, expected);
 }
 
-/// A whole segment as version 0.1 left it.
-#[test]
-fn an_old_segment_opens() {
+/// A whole segment as version 0.1 left it. Under paused time: its snapshot holds an instant.
+#[tokio::test(start_paused = true)]
+async fn an_old_segment_opens() {
     let disk = new_disk();
     let folder = Path::new(DIRECTORY).join("2026-11-23");
     disk.create_dir(Path::new(DIRECTORY)).unwrap();
