@@ -23,6 +23,7 @@
 mod apply;
 mod query;
 mod rows;
+pub mod session;
 
 pub use apply::Batch;
 pub use query::{Found, FoundEvent, Page, Query, Walk};

@@ -5,7 +5,6 @@
 //! applies what is committed. When it falls behind it reads the journal again instead of holding
 //! what it missed. The index being away never stops acceptance or delivery.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -13,12 +12,12 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::Arrivals;
+use super::{Arrivals, fold};
 use crate::clock::Clock;
 use crate::domain::attempt::Attempt;
 use crate::domain::delivery::Delivery;
-use crate::domain::id::{DeliveryId, WebhookId};
-use crate::index::{self, Batch, Index, IndexError, Pending};
+use crate::domain::id::WebhookId;
+use crate::index::{self, Batch, Index, IndexError, session};
 use crate::journal::{Collection, Committed, Journal, JournalError, Record};
 
 /// Where the index stands.
@@ -160,9 +159,7 @@ impl Applier {
                     let index = Arc::new(index);
                     match self.follow(&index).await {
                         Ok(()) => {
-                            if let Err(error) = index.flush() {
-                                tracing::warn!(%error, "the index was not flushed; the journal has it all");
-                            }
+                            self.close(index).await;
                             return;
                         }
                         Err(error) => self.give_up(index, &error).await,
@@ -183,6 +180,11 @@ impl Applier {
     /// Opens the index; a bad one is moved aside and begun anew.
     fn open(&mut self) -> Result<Index, ApplyError> {
         self.slot.set(IndexState::Opening);
+        if !session::begin(&self.directory) && self.directory.exists() {
+            tracing::warn!("the index was in use when the machine went down: it is built anew");
+            self.slot.rebuilt.fetch_add(1, Ordering::Relaxed);
+            std::fs::remove_dir_all(&self.directory).map_err(|error| IndexError::Io(error.to_string()))?;
+        }
         let opened = Index::open(&self.directory, self.cache_bytes).and_then(|index| {
             let (position, last) = (index.position()?, self.journal.last_committed());
             if position > last {
@@ -319,18 +321,31 @@ impl Applier {
         Ok(())
     }
 
-    /// Lets go of an index that failed.
-    async fn give_up(&self, index: Arc<Index>, error: &ApplyError) {
-        tracing::error!(%error, "the index failed");
-        self.slot.set(IndexState::Unavailable(error.to_string().into()));
-        // sled's lock is free once the last search has let go of it.
+    /// Closes the index, so that the next start can trust it.
+    async fn close(&self, index: Arc<Index>) {
+        let flushed = index.flush();
+        self.let_go(index, "the store is closed").await;
+        let noted = flushed.map_err(|error| std::io::Error::other(error.to_string()));
+        if let Err(error) = noted.and_then(|()| session::end(&self.directory)) {
+            tracing::warn!(%error, "the index was not closed in good order; it may be built anew at the next start");
+        }
+    }
+
+    /// Waits until the last search has let go of the index, and with it sled of its lock.
+    async fn let_go(&self, index: Arc<Index>, why: &str) {
+        self.slot.set(IndexState::Unavailable(why.into()));
         for _ in 0..100 {
             if Arc::strong_count(&index) == 1 {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        drop(index);
+    }
+
+    /// Lets go of an index that failed.
+    async fn give_up(&self, index: Arc<Index>, error: &ApplyError) {
+        tracing::error!(%error, "the index failed");
+        self.let_go(index, &error.to_string()).await;
         if let ApplyError::Index(IndexError::Damaged(why)) = error {
             self.move_aside(why);
         }
@@ -342,7 +357,7 @@ impl Applier {
         if self.handed_over {
             return;
         }
-        let mut pending = match self.fold() {
+        let mut pending = match fold::pending(&self.journal, self.boundary) {
             Ok(pending) => pending,
             Err(error) => {
                 tracing::error!(%error, "what is pending could not be read from the journal; it is tried again");
@@ -353,23 +368,6 @@ impl Applier {
         tracing::warn!(pending = pending.len(), "delivering without an index");
         self.arrivals.restored(pending);
         self.handed_over = true;
-    }
-
-    fn fold(&self) -> Result<Vec<Pending>, JournalError> {
-        let mut fold = Fold::default();
-        self.journal.replay(1, self.boundary, |one| -> Result<(), JournalError> {
-            fold.apply(&one);
-            Ok(())
-        })?;
-        if !fold.resent.is_empty() {
-            // Something delivered long ago is to be sent again: where it lies and where it goes
-            // has been let go of, and is looked up.
-            self.journal.replay(1, self.boundary, |one| -> Result<(), JournalError> {
-                fold.look_up(&one);
-                Ok(())
-            })?;
-        }
-        Ok(fold.pending.into_values().collect())
     }
 
     /// `Err` when the store was closed meanwhile.
@@ -422,73 +420,4 @@ fn apply(batch: &mut Batch<'_>, one: &Committed) -> Result<(), IndexError> {
         }
     }
     Ok(())
-}
-
-/// What is pending, from the journal alone.
-#[derive(Debug, Default)]
-struct Fold {
-    pending: HashMap<DeliveryId, Pending>,
-    /// Due, but their events were let go of when they were delivered.
-    resent: HashMap<DeliveryId, Delivery>,
-}
-
-impl Fold {
-    fn apply(&mut self, one: &Committed) {
-        match &*one.record {
-            Record::Event { .. } | Record::Carry { .. } => {
-                for new in deliveries_of(one) {
-                    self.pending.remove(&new.id);
-                    self.resent.remove(&new.id);
-                    if new.delivery.due_at().is_some() {
-                        self.pending.insert(new.id, new);
-                    }
-                }
-            }
-            Record::Attempt(record) => self.settle(record.id, record.delivery),
-            Record::Change(record) => self.settle(record.id, record.delivery),
-            Record::Config(_) | Record::Snapshot { .. } => {}
-        }
-    }
-
-    fn settle(&mut self, id: DeliveryId, delivery: Delivery) {
-        if delivery.due_at().is_none() {
-            self.pending.remove(&id);
-            self.resent.remove(&id);
-        } else if let Some(known) = self.pending.get_mut(&id) {
-            known.delivery = delivery;
-        } else {
-            self.resent.insert(id, delivery);
-        }
-    }
-
-    fn look_up(&mut self, one: &Committed) {
-        for found in deliveries_of(one) {
-            if let Some(delivery) = self.resent.get(&found.id) {
-                self.pending.insert(found.id, Pending { delivery: *delivery, ..found });
-            }
-        }
-    }
-}
-
-/// The deliveries that a record makes or carries.
-fn deliveries_of(one: &Committed) -> Vec<Pending> {
-    let location = one.location;
-    match &*one.record {
-        Record::Event { event, targets, .. } => (0..)
-            .zip(targets)
-            .map(|(ordinal, target)| {
-                let id = DeliveryId { event: event.id, ordinal };
-                let delivery = Delivery::accepted(event.created_at());
-                Pending { id, webhook: target.webhook, location, delivery }
-            })
-            .collect(),
-        Record::Carry { event, deliveries, .. } => (0..)
-            .zip(deliveries)
-            .map(|(ordinal, carried)| {
-                let id = DeliveryId { event: event.id, ordinal };
-                Pending { id, webhook: carried.target.webhook, location, delivery: carried.delivery }
-            })
-            .collect(),
-        _ => Vec::new(),
-    }
 }

@@ -8,6 +8,7 @@ mod accept;
 mod applier;
 mod changes;
 mod config;
+mod fold;
 mod handover;
 mod idempotency;
 mod retention;

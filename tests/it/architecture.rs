@@ -121,7 +121,7 @@ const OWNED: &[(&str, &[&str], &str)] = &[
     ("reqwest", &["admin::client"], "a client of the admin socket; deliveries go through egress"),
     (
         "rustix",
-        &["journal", "logging", "secrets", "maintenance", "daemon", "cli"],
+        &["journal", "index", "logging", "secrets", "maintenance", "daemon", "cli"],
         "each call of the system has one place",
     ),
     ("rustls", &["egress", "main"], "main chooses the provider once, egress does the rest"),

@@ -1,0 +1,101 @@
+//! What is pending, from the journal alone: for deliveries that must not wait for an index that
+//! can not be had.
+//!
+//! Holds what is pending and nothing else. Knows no rows.
+
+use std::collections::HashMap;
+
+use crate::domain::delivery::Delivery;
+use crate::domain::id::DeliveryId;
+use crate::index::Pending;
+use crate::journal::{Committed, Journal, JournalError, Record};
+
+/// Everything that is pending after the record with sequence `until`, in no order.
+///
+/// # Errors
+/// When the journal can not be read.
+pub(super) fn pending(journal: &Journal, until: u64) -> Result<Vec<Pending>, JournalError> {
+    let mut fold = Fold::default();
+    journal.replay(1, until, |one| -> Result<(), JournalError> {
+        fold.apply(&one);
+        Ok(())
+    })?;
+    if !fold.resent.is_empty() {
+        // Something delivered long ago is to be sent again: where it lies and where it goes has
+        // been let go of, and is looked up.
+        journal.replay(1, until, |one| -> Result<(), JournalError> {
+            fold.look_up(&one);
+            Ok(())
+        })?;
+    }
+    Ok(fold.pending.into_values().collect())
+}
+
+/// The state of a pass over the journal.
+#[derive(Debug, Default)]
+struct Fold {
+    pending: HashMap<DeliveryId, Pending>,
+    /// Due, but their events were let go of when they were delivered.
+    resent: HashMap<DeliveryId, Delivery>,
+}
+
+impl Fold {
+    fn apply(&mut self, one: &Committed) {
+        match &*one.record {
+            Record::Event { .. } | Record::Carry { .. } => {
+                for new in deliveries_of(one) {
+                    self.pending.remove(&new.id);
+                    self.resent.remove(&new.id);
+                    if new.delivery.due_at().is_some() {
+                        self.pending.insert(new.id, new);
+                    }
+                }
+            }
+            Record::Attempt(record) => self.settle(record.id, record.delivery),
+            Record::Change(record) => self.settle(record.id, record.delivery),
+            Record::Config(_) | Record::Snapshot { .. } => {}
+        }
+    }
+
+    fn settle(&mut self, id: DeliveryId, delivery: Delivery) {
+        if delivery.due_at().is_none() {
+            self.pending.remove(&id);
+            self.resent.remove(&id);
+        } else if let Some(known) = self.pending.get_mut(&id) {
+            known.delivery = delivery;
+        } else {
+            self.resent.insert(id, delivery);
+        }
+    }
+
+    fn look_up(&mut self, one: &Committed) {
+        for found in deliveries_of(one) {
+            if let Some(delivery) = self.resent.get(&found.id) {
+                self.pending.insert(found.id, Pending { delivery: *delivery, ..found });
+            }
+        }
+    }
+}
+
+/// The deliveries that a record makes or carries.
+fn deliveries_of(one: &Committed) -> Vec<Pending> {
+    let location = one.location;
+    match &*one.record {
+        Record::Event { event, targets, .. } => (0..)
+            .zip(targets)
+            .map(|(ordinal, target)| {
+                let id = DeliveryId { event: event.id, ordinal };
+                let delivery = Delivery::accepted(event.created_at());
+                Pending { id, webhook: target.webhook, location, delivery }
+            })
+            .collect(),
+        Record::Carry { event, deliveries, .. } => (0..)
+            .zip(deliveries)
+            .map(|(ordinal, carried)| {
+                let id = DeliveryId { event: event.id, ordinal };
+                Pending { id, webhook: carried.target.webhook, location, delivery: carried.delivery }
+            })
+            .collect(),
+        _ => Vec::new(),
+    }
+}
