@@ -135,7 +135,8 @@ impl Site {
 
     /// Whether `delivery list --ref` shows a delivery with this reference.
     pub(crate) async fn finds(&self, reference: &str) -> anyhow::Result<bool> {
-        let lines = self.cli_ok(&["delivery", "list", "--ref", reference, "--json"]).await?;
+        // All of them: it may be the beginning of many younger ones, which come first.
+        let lines = self.cli_ok(&["delivery", "list", "--ref", reference, "--all", "--json"]).await?;
         for line in lines.lines().filter(|line| !line.trim().is_empty()) {
             let delivery: Value = serde_json::from_str(line).with_context(|| format!("delivery list: {line}"))?;
             let references = delivery["references"].as_array().context("a delivery without references")?;
