@@ -4,12 +4,13 @@
 //! accepted is free again, also when its poster has gone away.
 
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use super::idempotency::{Claim, Fate, RecentKeys};
-use super::{Store, StoreError};
+use super::{IndexState, Store, StoreError};
 use crate::domain::event::{Event, Idempotency};
 use crate::domain::id::EventId;
 use crate::domain::references::References;
@@ -44,6 +45,10 @@ pub struct Accepted {
     /// The same thing was posted before.
     pub duplicate: bool,
 }
+
+/// How long a keyed post waits for an index that is still being opened or built: after most
+/// starts it is there in a moment.
+const KEYED_WAIT_MAX: Duration = Duration::from_secs(3);
 
 impl Store {
     /// Makes an event durable, together with the list of webhooks it goes to.
@@ -96,6 +101,7 @@ impl Store {
         let now = self.shared.clock.now();
         let claim = ReleaseOnDrop { keys: &self.shared.recent_keys, token: &token, key: &key, fate: Some(fate) };
         let (of_token, of_key) = (token.clone(), key.clone());
+        self.ready_within(KEYED_WAIT_MAX).await;
         let known = self.read_index(move |index| index.idempotency(&of_token, &of_key, now)).await?;
         if let Some((id, known_digest)) = known.filter(|(id, _)| now.since(id.created_at()) < Idempotency::WINDOW) {
             drop(claim);
@@ -105,6 +111,18 @@ impl Store {
         claim.keep(accepted.id);
         self.shared.recent_keys.accepted(&token, &key, sequence, self.shared.slot.applied());
         Ok(accepted)
+    }
+
+    /// Waits until the index can be searched, or for so long.
+    async fn ready_within(&self, most: Duration) {
+        if matches!(self.shared.slot.state(), IndexState::Ready(_)) {
+            return;
+        }
+        let mut changes = self.shared.slot.watch_applied();
+        let ready = async {
+            while !matches!(self.shared.slot.state(), IndexState::Ready(_)) && changes.changed().await.is_ok() {}
+        };
+        let _ = tokio::time::timeout(most, ready).await;
     }
 
     async fn duplicate(&self, id: EventId, same_body: bool) -> Result<Accepted, StoreError> {

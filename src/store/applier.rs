@@ -137,6 +137,8 @@ pub(super) struct Applier {
 const RETRY_EVERY: Duration = Duration::from_secs(2);
 /// How long committed records wait for more, so that what changes twice is written once.
 const GATHER: Duration = Duration::from_millis(20);
+/// Records to apply from which on deliveries do not wait for the index.
+const LONG_REBUILD: u64 = 50_000;
 /// Facts of one write while catching up.
 const CATCH_UP_BATCH: usize = 4096;
 /// Facts of one write otherwise.
@@ -211,6 +213,10 @@ impl Applier {
 
     /// Catches up, hands over what was pending, and follows the journal.
     async fn follow(&mut self, index: &Arc<Index>) -> Result<(), ApplyError> {
+        if self.boundary.saturating_sub(index.position()?) > LONG_REBUILD {
+            // Deliveries do not wait for that.
+            self.hand_over_without_index();
+        }
         self.catch_up(index, self.boundary)?;
         if !self.handed_over {
             let mut pending = Vec::new();
@@ -365,7 +371,7 @@ impl Applier {
             }
         };
         pending.sort_by_key(|one| one.id);
-        tracing::warn!(pending = pending.len(), "delivering without an index");
+        tracing::warn!(pending = pending.len(), "delivering before the index is in step");
         self.arrivals.restored(pending);
         self.handed_over = true;
     }
