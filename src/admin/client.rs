@@ -83,7 +83,9 @@ impl fmt::Display for ClientError {
             Self::Forbidden { path } => write!(f, "no permission to use the admin socket {}", path.display()),
             Self::Refused(problem) => {
                 f.write_str(if problem.detail.is_empty() { &problem.title } else { &problem.detail })?;
-                problem.problems.iter().try_for_each(|field| write!(f, "\n  {}: {}", field.field, field.detail))
+                // The detail may say it all already.
+                let mut untold = problem.problems.iter().filter(|field| !problem.detail.contains(&field.detail));
+                untold.try_for_each(|field| write!(f, "\n  {}: {}", field.field, field.detail))
             }
             Self::Protocol(text) => write!(f, "the daemon's answer is not understood: {text}"),
         }
