@@ -172,6 +172,9 @@ impl Applier {
                     self.slot.set(IndexState::Unavailable(error.to_string().into()));
                 }
             }
+            if self.queue.is_closed() {
+                return;
+            }
             self.hand_over_without_index();
             if self.wait_before_retry().await.is_err() {
                 return;
@@ -313,6 +316,10 @@ impl Applier {
             {
                 full.commit(Some(last))?;
                 self.slot.applied.send_replace(last);
+                if self.queue.is_closed() {
+                    // A stop does not wait for a long rebuild; the next start goes on with it.
+                    return Err(JournalError::Failed("the store is closed".into()).into());
+                }
                 if announce && !matches!(self.slot.state(), IndexState::Ready(_)) {
                     self.slot.set(IndexState::Rebuilding { done: last - from, total: target - from });
                 }
