@@ -164,6 +164,10 @@ impl Applier {
                             self.close(index).await;
                             return;
                         }
+                        Err(_) if self.queue.is_closed() => {
+                            tracing::info!("the index is not in step yet; the next start goes on with it");
+                            return;
+                        }
                         Err(error) => self.give_up(index, &error).await,
                     }
                 }
