@@ -3,8 +3,8 @@
 //!
 //! Only the newest segments are read; the others were synced before the next one was begun, and
 //! are checked whenever they are read. A stretch that does not check out at the very end of the
-//! last segment is a torn tail: it was never acknowledged, and is cut. Anywhere else it is damage:
-//! copied to `quarantine/` and skipped, because what stands behind it may have been acknowledged.
+//! last segment is a torn tail: it was never acknowledged, and is cut, though not without a copy.
+//! Anywhere else it is damage: copied to `quarantine/`, counted and skipped, because what stands behind it may have been acknowledged.
 //! So is a whole record that can not be understood: perhaps a newer version wrote it.
 
 use std::collections::BTreeMap;

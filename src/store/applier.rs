@@ -3,7 +3,8 @@
 //! It opens the index, or moves a bad one aside and builds a new one; applies the journal up to
 //! where it was at the start and hands what was pending then to the dispatcher; and from there on
 //! applies what is committed. When it falls behind it reads the journal again instead of holding
-//! what it missed. The index being away never stops acceptance or delivery.
+//! what it missed. The index being away never stops delivery, nor acceptance but of keyed posts:
+//! whether their key was used is for the index to say.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
