@@ -4,6 +4,7 @@
 
 pub mod domain;
 
+pub mod catalog;
 pub mod clock;
 pub mod config;
 pub mod logging;
@@ -13,11 +14,13 @@ pub mod egress;
 pub mod http;
 pub mod index;
 pub mod journal;
+pub mod mail;
 pub mod secrets;
 pub mod store;
 
 pub mod ingest;
 
+pub mod alerts;
 pub mod dispatch;
 pub mod maintenance;
 

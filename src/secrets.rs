@@ -12,6 +12,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use chacha20poly1305::aead::{Aead as _, Payload};
 use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305, XNonce};
+use hmac::{Hmac, Mac as _};
+use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::domain::secret::Secret;
@@ -37,6 +39,8 @@ pub enum SecretsError {
 #[derive(Clone)]
 pub struct Sealer {
     cipher: XChaCha20Poly1305,
+    /// For nonces that are derived instead of drawn.
+    nonces: Hmac<Sha256>,
     random: Random,
 }
 
@@ -53,7 +57,9 @@ impl Sealer {
     /// From 32 bytes of key.
     #[must_use]
     pub fn new(key: &[u8; KEY_LENGTH], random: Random) -> Self {
-        Self { cipher: XChaCha20Poly1305::new(key.into()), random }
+        // A key of its own, so that the two uses of the master key never meet.
+        let own = hmac(key).chain_update(b"postrider nonces of exports").finalize().into_bytes();
+        Self { cipher: XChaCha20Poly1305::new(key.into()), nonces: hmac(&own), random }
     }
 
     /// From a key file; one that is absent is made, 0600, when `create` says so.
@@ -105,6 +111,24 @@ impl Sealer {
     pub fn seal(&self, field: &str, secret: &Secret) -> String {
         let mut nonce = [0; NONCE_LENGTH];
         self.random.fill(&mut nonce);
+        self.seal_with(nonce, field, secret)
+    }
+
+    /// [`Self::seal`], to the same text every time: the nonce is derived from field and secret, so
+    /// it tells that two secrets of one field are equal, and nothing else.
+    #[must_use]
+    pub fn seal_same(&self, field: &str, secret: &Secret) -> String {
+        let mut hash = self.nonces.clone();
+        hash.update(&u64::try_from(field.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hash.update(field.as_bytes());
+        hash.update(secret.expose().as_bytes());
+        let derived = hash.finalize().into_bytes();
+        let mut nonce = [0; NONCE_LENGTH];
+        nonce.copy_from_slice(&derived[..NONCE_LENGTH]);
+        self.seal_with(nonce, field, secret)
+    }
+
+    fn seal_with(&self, nonce: [u8; NONCE_LENGTH], field: &str, secret: &Secret) -> String {
         let payload = Payload { msg: secret.expose().as_bytes(), aad: field.as_bytes() };
         #[expect(clippy::expect_used, reason = "fails only for texts of more than 256 GiB")]
         let sealed = self.cipher.encrypt(&XNonce::from(nonce), payload).expect("a short text can be sealed");
@@ -127,6 +151,11 @@ impl Sealer {
     }
 }
 
+fn hmac(key: &[u8]) -> Hmac<Sha256> {
+    #[expect(clippy::expect_used, reason = "HMAC takes keys of every length")]
+    Hmac::new_from_slice(key).expect("any length is a key")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,6 +169,20 @@ mod tests {
         assert!(sealer.open("other", &sealed).is_err());
         assert!(Sealer::new(&[2; 32], Random::seeded(1)).open("wh/signing_key", &sealed).is_err());
         assert!(sealer.open("wh/signing_key", &sealed[1..]).is_err());
+    }
+
+    #[test]
+    fn an_export_is_the_same_text_every_time() {
+        let sealer = Sealer::new(&[1; 32], Random::seeded(1));
+        let other_key = Sealer::new(&[2; 32], Random::seeded(1));
+        let seal = |sealer: &Sealer, field: &str, text: &str| sealer.seal_same(field, &Secret::new(text.to_owned()));
+        let sealed = seal(&sealer, "f", "hunter2");
+        assert_eq!(seal(&sealer, "f", "hunter2"), sealed);
+        assert_eq!(sealer.open("f", &sealed).unwrap().expose(), "hunter2");
+        let others = [seal(&sealer, "f", "hunter3"), seal(&sealer, "fh", "unter2"), seal(&other_key, "f", "hunter2")];
+        for other in others {
+            assert_ne!(other[..32], sealed[..32], "a nonce came twice");
+        }
     }
 
     #[test]

@@ -19,18 +19,27 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::protocol::{
-    DeliveryView, Done, EventTypeView, EventView, KeyView, NewKey, PageView, Problem, Status, VerifyReport, WebhookView,
+    AuditView, DeliveryView, Done, EmailTest, EmailTested, EventView, KeyView, NewKey, PageView, Problem, Resent,
+    Status, VerifyReport, WebhookView,
 };
 
+mod bulk;
+mod event_types;
 mod filter;
 pub mod ingest;
 #[cfg(test)]
 mod tests;
+mod transfer;
+mod trial;
 
-pub use filter::{DeliveryFilter, EventFilter};
+pub use bulk::Bulk;
+pub use filter::{AuditFilter, DeliveryFilter, EventFilter};
 
 /// An ordinary call. The daemon answers these from memory or with a bounded search.
 const CALL_MAX: Duration = Duration::from_secs(30);
+
+/// A mail server may take its time, and the daemon gives it 90 s.
+const EMAIL_MAX: Duration = Duration::from_secs(120);
 
 /// Checking the whole store reads all of it.
 const VERIFY_MAX: Duration = Duration::from_secs(4 * 3600);
@@ -157,6 +166,11 @@ impl<'a> Call<'a> {
 
     fn query(mut self, query: Vec<(&'static str, String)>) -> Self {
         self.query = query;
+        self
+    }
+
+    fn within(mut self, limit: Duration) -> Self {
+        self.limit = limit;
         self
     }
 
@@ -338,11 +352,6 @@ impl Client {
         self.tell(Call::post(&["webhooks", webhook, "rotate-key"]).json(fields)?).await
     }
 
-    /// All event types.
-    pub async fn event_types(&self) -> Result<PageView<EventTypeView>, ClientError> {
-        self.ask(Call::get(&["event-types"])).await
-    }
-
     /// A page of events, newest first.
     pub async fn events(
         &self,
@@ -384,7 +393,7 @@ impl Client {
     }
 
     /// Asks for another go. It is under way when this returns, not done.
-    pub async fn resend(&self, id: &str) -> Result<Done, ClientError> {
+    pub async fn resend(&self, id: &str) -> Result<Resent, ClientError> {
         self.ask(Call::post(&["deliveries", id, "resend"])).await
     }
 
@@ -406,6 +415,23 @@ impl Client {
     /// Makes an ingest token worthless.
     pub async fn revoke_key(&self, name: &str) -> Result<Done, ClientError> {
         self.ask(Call::new(Method::DELETE, &["keys", name])).await
+    }
+
+    /// A page of the audit log, newest first.
+    pub async fn audit(
+        &self,
+        filter: &AuditFilter,
+        limit: usize,
+        cursor: Option<&str>,
+    ) -> Result<PageView<AuditView>, ClientError> {
+        self.ask(Call::get(&["audit"]).query(filter::page(filter.query(), limit, cursor))).await
+    }
+
+    /// Sends a mail that shows that mail works, and tells what the server said.
+    pub async fn test_email(&self, test: &EmailTest) -> Result<EmailTested, ClientError> {
+        let mut call = Call::post(&["email", "test"]).json(test)?;
+        call.limit = EMAIL_MAX;
+        self.ask(call).await
     }
 
     /// Checks every record of the store. Can take long.

@@ -6,8 +6,10 @@
 //!
 //! Invariant: what the command line and the UI can do is exactly what the protocol offers.
 
+mod audit;
 pub mod client;
 pub mod protocol;
 pub mod server;
+mod transfer;
 mod views;
 mod writes;

@@ -2,10 +2,27 @@
 //!
 //! Instants are RFC 3339 texts in UTC. Fields are only ever added. Secrets travel inwards only.
 
+mod bulk;
+mod email;
+mod event_types;
+mod keys;
+mod trial;
+mod webhook;
+
+pub use bulk::{BulkCount, BulkRequest, DeadLinkSample, JobView, Resent};
+pub use email::{EmailStatus, EmailTest, EmailTested};
+pub use event_types::{DriftView, EventTypeDefinition, EventTypeView};
+pub use keys::{KeyView, NewKey};
+pub use trial::{NewTest, StepView, TestView};
+pub use webhook::{
+    ConditionView, FailureEmailView, HeaderView, ImportChange, ImportView, LaneView, OAuthView, PlanView, RetryView,
+    RevealView, SecretView, TlsView, WebhookView,
+};
+
 use serde::{Deserialize, Serialize};
 
 /// A problem, RFC 9457 (`application/problem+json`). `type` is always `about:blank`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Problem {
     /// The status code.
     pub status: u16,
@@ -31,107 +48,6 @@ pub struct FieldError {
     pub field: String,
     /// What is wrong and what would be right.
     pub detail: String,
-}
-
-/// Whether a secret is set.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SecretView {
-    /// It is set.
-    pub set: bool,
-    /// When it was set.
-    #[serde(default)]
-    pub changed_at: Option<String>,
-    /// Until when the key it replaced signs as well.
-    #[serde(default)]
-    pub previous_until: Option<String>,
-}
-
-/// A header of the operator's own.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HeaderView {
-    /// Its name.
-    pub name: String,
-    /// Its value, unless it is secret.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub value: Option<String>,
-    /// The value is not shown.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub secret: bool,
-    /// A secret value is there.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub set: bool,
-}
-
-/// A retry plan.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RetryView {
-    /// Attempts after the first.
-    pub count: u16,
-    /// Seconds after the first attempt.
-    pub interval_seconds: u64,
-    /// `fixed` or `exponential`.
-    pub backoff: String,
-    /// The longest wait of an exponential plan, in seconds.
-    pub max_interval_seconds: u64,
-}
-
-/// How a webhook is doing. Not part of what is configured.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LaneView {
-    /// Deliveries that are pending.
-    pub pending: u64,
-    /// Exchanges under way.
-    pub in_flight: u16,
-    /// An operator should look.
-    pub failing: bool,
-    /// The receiver is in trouble and is asked gently.
-    pub cooling_down: bool,
-    /// Failures since the last success.
-    pub failures: u32,
-}
-
-/// A webhook as it is shown.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WebhookView {
-    /// `wh_…`
-    pub id: String,
-    /// Rises with every change; to be sent along with the next one.
-    pub version: u32,
-    /// Always `Webhook`.
-    #[serde(rename = "type", default)]
-    pub kind: String,
-    /// Its name.
-    pub name: String,
-    /// The receiver URL.
-    pub url: String,
-    /// Names of event types, or `*`.
-    pub event_types: Vec<String>,
-    /// Deliveries are made for it.
-    pub active: bool,
-    /// Deliveries are made, and wait.
-    pub paused: bool,
-    /// The operator's own headers.
-    pub headers: Vec<HeaderView>,
-    /// The signing key.
-    pub signing_key: SecretView,
-    /// When to try again.
-    pub retry: RetryView,
-    /// One deadline over connecting, sending and the status line.
-    pub timeout_seconds: u64,
-    /// The most exchanges under way.
-    pub max_in_flight: u16,
-    /// When it was created.
-    pub created_at: String,
-    /// When it last changed.
-    pub updated_at: String,
-    /// Who changed it last.
-    pub updated_by: String,
-    /// When it was deleted, while it can still be restored.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deleted_at: Option<String>,
-    /// How it is doing.
-    #[serde(default)]
-    pub lane: LaneView,
 }
 
 /// An attempt as it is shown.
@@ -180,7 +96,7 @@ pub struct DeliveryView {
     pub scan_ref: Option<String>,
     /// Everything it can be found by.
     pub references: Vec<String>,
-    /// `pending`, `delivered`, `failed` or `cancelled`.
+    /// `pending`, `delivered`, `failed`, `cancelled`, or `skipped` when the webhook's filter did not match.
     pub state: String,
     /// Why it waits although it is due: `paused`, `rate`, `in_flight`, `cooling_down`.
     pub hold: Option<String>,
@@ -210,6 +126,10 @@ pub struct DeliveryView {
     /// The request as it is sent, secrets masked; only when one delivery is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<RequestView>,
+    /// Links in the payload that likely no longer work; only when one delivery is asked for, and
+    /// not for a payload over 1 MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_links: Option<usize>,
 }
 
 /// A request as it is sent, secrets masked.
@@ -221,6 +141,9 @@ pub struct RequestView {
     pub url: String,
     /// Name and value, secret values as `…`.
     pub headers: Vec<(String, String)>,
+    /// How long the receiver has to answer.
+    #[serde(default)]
+    pub timeout_seconds: u64,
 }
 
 /// An event as it is shown.
@@ -243,8 +166,11 @@ pub struct EventView {
     pub token: String,
     /// Bytes of the payload.
     pub payload_bytes: u32,
-    /// How many deliveries it has.
+    /// How many deliveries it has, without the skipped ones.
     pub deliveries: u16,
+    /// How many webhooks' filters did not let it through.
+    #[serde(default)]
+    pub skipped: u16,
     /// The deliveries; only when one event is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery_list: Option<Vec<DeliveryView>>,
@@ -261,50 +187,22 @@ pub struct PageView<T> {
     pub cursor: Option<String>,
 }
 
-/// An event type as it is shown.
+/// An entry of the audit log as it is shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EventTypeView {
-    /// Canonical name.
-    pub name: String,
-    /// What people read.
-    pub label: String,
-    /// What receivers read.
-    pub wire_name: String,
-    /// `KYC`, `AML`, `KYB` or `Other`.
-    pub group: String,
-    /// What it means, in one line.
-    pub meaning: String,
-    /// New webhooks should choose something else.
-    pub deprecated: bool,
-}
-
-/// An ingest token as it is shown.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeyView {
-    /// Its name.
-    pub name: String,
-    /// Event types it may post; empty for all.
-    pub types: Vec<String>,
-    /// When it was made.
-    pub created_at: String,
-    /// Who made it.
-    pub created_by: String,
-    /// When it was last used since the daemon started.
-    pub last_used_at: Option<String>,
-    /// The token itself; only in the answer to making it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub token: Option<String>,
-}
-
-/// A new ingest token.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NewKey {
-    /// Its name.
-    pub name: String,
-    /// Event types it may post; empty or absent for all.
-    #[serde(default)]
-    pub types: Vec<String>,
+pub struct AuditView {
+    /// When it was done.
+    pub at: String,
+    /// Who did it: a name, with `(sudo)` behind it when root acted for somebody; `postrider` for the
+    /// daemon itself.
+    pub by: String,
+    /// The user id that the kernel told; `None` for the daemon itself.
+    pub uid: Option<u32>,
+    /// `webhook.create`, `webhook.edit`, `key.revoke`, `delivery.resend`, …
+    pub action: String,
+    /// The name of the webhook or token, or the id of the delivery.
+    pub subject: String,
+    /// What changed; secrets are only told to be `set`, `replaced` or `cleared`.
+    pub detail: serde_json::Value,
 }
 
 /// Where ingest listens.
@@ -404,6 +302,9 @@ pub struct Status {
     pub index: IndexStatus,
     /// The file system of the state directory.
     pub disk: DiskStatus,
+    /// Mail about failures.
+    #[serde(default)]
+    pub email: EmailStatus,
     /// What an operator should know, in plain words; empty when all is well.
     pub problems: Vec<String>,
     /// The configuration file, if there is one.

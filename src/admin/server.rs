@@ -3,13 +3,25 @@
 //!
 //! Decides nothing about deliveries and stores nothing itself.
 
+mod audit;
+mod bulk;
 mod deliveries;
+mod email;
+mod event_types;
+mod jobs;
 mod keys;
+mod links;
+mod secrets;
+mod selection;
 mod status;
+mod test;
+mod transfer;
 mod webhooks;
 
 pub use crate::admin::writes::Defaults;
+pub use jobs::{JobKind, JobOrder, Jobs, RUNNING_MAX};
 pub use keys::{TOKEN_PREFIX, default_token};
+pub use selection::Selection;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,9 +32,11 @@ use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 use serde::Serialize;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use super::protocol::{FieldError, Problem, WebhookView};
 use super::writes::Author;
+use crate::alerts::Alerts;
 use crate::dispatch::Dispatcher;
 use crate::domain::text::printable;
 use crate::domain::webhook::FieldProblem;
@@ -63,8 +77,14 @@ struct Shared {
     dispatcher: Dispatcher,
     ingest: Ingest,
     egress: Arc<Egress>,
+    alerts: Alerts,
     options: ArcSwap<AdminOptions>,
+    jobs: Jobs,
     ingest_connections: Box<dyn Fn() -> usize + Send + Sync>,
+    /// A place for each test that may be under way.
+    tests: Semaphore,
+    /// One import at a time.
+    imports: Semaphore,
 }
 
 impl std::fmt::Debug for Shared {
@@ -76,6 +96,13 @@ impl std::fmt::Debug for Shared {
 /// The largest document an operator sends.
 const BODY_MAX: usize = 1 << 20;
 const BODY_TIME: Duration = Duration::from_secs(10);
+
+/// A whole configuration may be larger.
+const IMPORT_BODY_MAX: usize = 16 << 20;
+
+fn body_max(path: &str) -> usize {
+    if path == "/v1/import" { IMPORT_BODY_MAX } else { BODY_MAX }
+}
 
 /// A request, taken apart.
 struct Call {
@@ -96,6 +123,7 @@ enum Refusal {
     Fields(Vec<FieldProblem>),
     Conflict { detail: String, current: Box<WebhookView>, submitted: Value },
     Taken(String),
+    Busy(String),
     Store(StoreError),
     Body(BodyError),
 }
@@ -115,12 +143,23 @@ impl Admin {
         dispatcher: Dispatcher,
         ingest: Ingest,
         egress: Arc<Egress>,
+        alerts: Alerts,
         options: AdminOptions,
         ingest_connections: impl Fn() -> usize + Send + Sync + 'static,
     ) -> Self {
         let options = ArcSwap::from_pointee(options);
         let ingest_connections = Box::new(ingest_connections);
-        Self { shared: Arc::new(Shared { store, dispatcher, ingest, egress, options, ingest_connections }) }
+        let jobs = Jobs::new(store.clone(), dispatcher.clone());
+        let tests = Semaphore::new(test::AT_ONCE_MAX);
+        let imports = Semaphore::new(1);
+        let shared =
+            Shared { store, dispatcher, ingest, egress, alerts, options, jobs, ingest_connections, tests, imports };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Stops the jobs under way; waits at most `patience`.
+    pub async fn stop(&self, patience: Duration) {
+        self.shared.jobs.close(patience).await;
     }
 
     /// Takes over a changed configuration file.
@@ -134,7 +173,7 @@ impl Admin {
         let reply = async {
             let body = match parts.method {
                 Method::GET | Method::HEAD | Method::DELETE => Bytes::new(),
-                _ => match read_body(&parts.headers, body, BODY_MAX, BODY_TIME).await {
+                _ => match read_body(&parts.headers, body, body_max(parts.uri.path()), BODY_TIME).await {
                     Ok(body) => body,
                     // A POST that only says "do it" needs no body.
                     Err(BodyError::LengthRequired) => Bytes::new(),
@@ -142,7 +181,14 @@ impl Admin {
                 },
             };
             progress.body_is_read();
-            self.route(self.call(&parts, peer, body)?).await
+            let call = self.call(&parts, peer, body)?;
+            if call.method == Method::GET || call.path == ["verify"] {
+                return self.route(call).await;
+            }
+            // Goes on when whoever asked goes away: what is done has to be noted as well.
+            let admin = self.clone();
+            let work = tokio::spawn(async move { admin.route(call).await });
+            work.await.unwrap_or_else(|error| Err(Refusal::Store(StoreError::Io(error.to_string()))))
         };
         reply.await.unwrap_or_else(|refusal| refusal.answer())
     }
@@ -154,7 +200,11 @@ impl Admin {
             method: parts.method.clone(),
             path: path.split('/').map(percent_decode).collect(),
             query: query.into_owned().collect(),
-            author: Author { name: author_name(peer, &parts.headers), now: self.shared.store.clock().now() },
+            author: Author {
+                name: author_name(peer, &parts.headers),
+                uid: peer.uid,
+                now: self.shared.store.clock().now(),
+            },
             body,
         })
     }
@@ -165,10 +215,17 @@ impl Admin {
             ["status"] => self.status(&call).await,
             ["verify"] => self.verify(&call).await,
             ["webhooks", rest @ ..] => self.webhooks(&call, rest).await,
-            ["event-types"] => self.event_types(&call),
+            ["event-types", rest @ ..] => self.event_types(&call, rest).await,
             ["events", rest @ ..] => self.events(&call, rest).await,
             ["deliveries", rest @ ..] => self.deliveries(&call, rest).await,
+            ["email", "test"] => self.test_email(&call).await,
+            ["export"] => self.export(&call),
+            ["import"] => self.import(&call).await,
             ["keys", rest @ ..] => self.keys(&call, rest).await,
+            ["audit"] => self.audit(&call).await,
+            ["resend"] => self.bulk(&call, JobKind::Resend).await,
+            ["cancel"] => self.bulk(&call, JobKind::Cancel).await,
+            ["jobs", rest @ ..] => self.jobs(&call, rest).await,
             _ => Err(no_such(&format!("/v1/{}", path.join("/")))),
         }
     }
@@ -238,7 +295,18 @@ fn reply<T: Serialize>(status: StatusCode, body: &T) -> Reply {
 }
 
 impl Refusal {
+    /// The refusal in words, without its status.
+    fn detail(self) -> String {
+        self.problem().1.detail
+    }
+
     fn answer(self) -> Answer {
+        let (status, problem) = self.problem();
+        let body = serde_json::to_vec(&problem).unwrap_or_default();
+        typed(status, "application/problem+json", body.into())
+    }
+
+    fn problem(self) -> (StatusCode, Problem) {
         let mut problem = Problem::default();
         let status = match self {
             Self::NotFound(detail) => {
@@ -270,13 +338,19 @@ impl Refusal {
                 problem.detail = detail;
                 StatusCode::CONFLICT
             }
+            Self::Busy(detail) => {
+                problem.detail = detail;
+                StatusCode::TOO_MANY_REQUESTS
+            }
             Self::Store(error) => {
                 problem.detail = error.to_string();
                 store_status(&error)
             }
             Self::Body(error) => {
                 let (status, detail) = match error {
-                    BodyError::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 1 MiB"),
+                    BodyError::TooLarge => {
+                        (StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 1 MiB, or 16 MiB for an import")
+                    }
                     BodyError::TooSlow => (StatusCode::REQUEST_TIMEOUT, "the body did not come in time"),
                     _ => (StatusCode::BAD_REQUEST, "the body ended early"),
                 };
@@ -286,8 +360,7 @@ impl Refusal {
         };
         problem.status = status.as_u16();
         status.canonical_reason().unwrap_or("Error").clone_into(&mut problem.title);
-        let body = serde_json::to_vec(&problem).unwrap_or_default();
-        typed(status, "application/problem+json", body.into())
+        (status, problem)
     }
 }
 

@@ -1,12 +1,18 @@
 //! From what an operator sends to a webhook: a document is merged into what is there, field by
 //! field, and everything that is wrong with the result is told at once. Pure.
 
+mod optional;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::domain::event_type::{self, KnownType};
+use crate::domain::credentials::ClientTls;
+use crate::domain::event_type::{self, CustomType, KnownType};
+use crate::domain::filter::Filter;
 use crate::domain::id::WebhookId;
 use crate::domain::retry::{Backoff, RetryPlan};
 use crate::domain::secret::Secret;
@@ -27,11 +33,16 @@ pub struct Defaults {
     pub accept_unknown_types: bool,
 }
 
+/// The operator's own event types by name.
+pub(super) type OwnTypes = BTreeMap<String, Arc<CustomType>>;
+
 /// Who changes something, and when.
 #[derive(Clone, Debug)]
 pub(super) struct Author {
     /// The name that is recorded.
     pub name: String,
+    /// Who it is, as the kernel tells it.
+    pub uid: Option<u32>,
     /// The wall-clock time.
     pub now: Timestamp,
 }
@@ -55,6 +66,12 @@ pub(super) fn blank(id: WebhookId, author: &Author, defaults: &Defaults) -> Webh
         retry: defaults.retry,
         timeout: defaults.timeout,
         max_in_flight: defaults.max_in_flight,
+        rate_per_second: None,
+        ordered: false,
+        filter: Filter::default(),
+        failure_email: None,
+        oauth: None,
+        tls: ClientTls::default(),
         created_at: author.now,
         updated_at: author.now,
         updated_by: String::new(),
@@ -68,6 +85,7 @@ pub(super) fn merge(
     document: &Value,
     author: &Author,
     defaults: &Defaults,
+    own_types: &OwnTypes,
 ) -> Vec<FieldProblem> {
     let mut problems = Vec::new();
     let Value::Object(fields) = document else {
@@ -77,7 +95,7 @@ pub(super) fn merge(
         let result = match field.as_str() {
             "name" => set(value, &mut webhook.name),
             "url" => set(value, &mut webhook.url),
-            "event_types" => set_event_types(value, webhook, defaults),
+            "event_types" => set_event_types(value, webhook, defaults, own_types),
             "active" => set(value, &mut webhook.active),
             "paused" => set(value, &mut webhook.paused),
             "headers" => set_headers(value, webhook),
@@ -85,11 +103,12 @@ pub(super) fn merge(
             "retry" => set_retry(value, webhook, defaults),
             "timeout_seconds" => set_seconds(value, &mut webhook.timeout),
             "max_in_flight" => set(value, &mut webhook.max_in_flight),
-            // Not there yet; the shown form of "not set" is let through.
-            "failure_email" | "oauth" if value.is_null() => Ok(()),
-            "ordered" if *value == Value::Bool(false) => Ok(()),
-            "filter" if value.as_array().is_some_and(Vec::is_empty) => Ok(()),
-            "failure_email" | "oauth" | "ordered" | "filter" => Err("is not available in this version".to_owned()),
+            "rate_per_second" => set(value, &mut webhook.rate_per_second),
+            "ordered" => set(value, &mut webhook.ordered),
+            "filter" => optional::set_filter(value, webhook),
+            "failure_email" => optional::set_failure_email(value, webhook),
+            "oauth" => optional::set_oauth(value, webhook),
+            "tls" => optional::set_tls(value, webhook),
             shown if SHOWN_ONLY.contains(&shown) => Ok(()),
             _ => Err("there is no such field".to_owned()),
         };
@@ -98,6 +117,27 @@ pub(super) fn merge(
         }
     }
     problems
+}
+
+/// A webhook as a document alone describes it: what is left out has its default, except that
+/// secrets are kept and what is no configuration stays.
+pub(super) fn replaced(
+    current: &Webhook,
+    document: &Value,
+    author: &Author,
+    defaults: &Defaults,
+    own_types: &OwnTypes,
+) -> (Webhook, Vec<FieldProblem>) {
+    // Parts that hold secrets are merged into, so that those left out are kept.
+    let Webhook { version, created_at, signing_key, headers, oauth, tls, .. } = current.clone();
+    let blank = blank(current.id, author, defaults);
+    let mut webhook = Webhook { version, created_at, signing_key, headers, oauth, tls, ..blank };
+    let problems = merge(&mut webhook, document, author, defaults, own_types);
+    let is_absent = |field: &str| document.get(field).is_none();
+    webhook.headers.retain(|_| !is_absent("headers"));
+    webhook.oauth = webhook.oauth.filter(|_| !is_absent("oauth"));
+    webhook.tls = if is_absent("tls") { ClientTls::default() } else { webhook.tls };
+    (webhook, problems)
 }
 
 /// The version a document was made from, when it says so.
@@ -122,30 +162,39 @@ fn plain(error: &serde_json::Error) -> String {
     format!("is not what it should be: {error}")
 }
 
-fn set_event_types(value: &Value, webhook: &mut Webhook, defaults: &Defaults) -> Result<(), String> {
+fn set_event_types(
+    value: &Value,
+    webhook: &mut Webhook,
+    defaults: &Defaults,
+    own_types: &OwnTypes,
+) -> Result<(), String> {
     let mut given: Vec<String> = Vec::new();
     set(value, &mut given)?;
     let mut names = Vec::with_capacity(given.len());
     for text in given {
-        names.push(resolve_type(&text, defaults.accept_unknown_types)?);
+        names.push(resolve_type(&text, defaults.accept_unknown_types, own_types)?);
     }
     webhook.event_types = names;
     Ok(())
 }
 
 /// The canonical name behind any spelling of an event type.
-pub(super) fn resolve_type(text: &str, accept_unknown: bool) -> Result<String, String> {
+pub(super) fn resolve_type(text: &str, accept_unknown: bool, own_types: &OwnTypes) -> Result<String, String> {
     if text == event_type::WILDCARD {
         return Ok(text.to_owned());
     }
     if let Some(known) = KnownType::find(text) {
         return Ok(known.name.to_owned());
     }
+    if let Some(own) = own_types.values().find(|own| own.is_called(text)) {
+        return Ok(own.name.clone());
+    }
     let name = event_type::canonical(text);
     if accept_unknown && event_type::is_valid_name(&name) {
         return Ok(name);
     }
-    let nearest = event_type::nearest(text, event_type::KNOWN.iter().map(|known| known.name));
+    let names = event_type::KNOWN.iter().map(|known| known.name).chain(own_types.keys().map(String::as_str));
+    let nearest = event_type::nearest(text, names);
     let text: String = text.chars().take(80).collect();
     Err(match nearest.first() {
         Some(nearest) => format!("there is no event type {text:?}; did you mean {nearest}?"),
@@ -176,7 +225,10 @@ fn set_headers(value: &Value, webhook: &mut Webhook) -> Result<(), String> {
             (Some(value), true) => HeaderValue::Secret(Secret::new(value)),
             // Left out: what is there stays.
             (None, _) => {
-                let known = webhook.headers.iter().find(|known| known.name.eq_ignore_ascii_case(&input.name));
+                // Of several with one name, each keeps its own.
+                let same = |name: &str| name.eq_ignore_ascii_case(&input.name);
+                let before = headers.iter().filter(|header: &&Header| same(&header.name)).count();
+                let known = webhook.headers.iter().filter(|known| same(&known.name)).nth(before);
                 let known = known.filter(|known| matches!(known.value, HeaderValue::Secret(_)) == input.secret);
                 known.map(|known| known.value.clone()).ok_or_else(|| format!("{:?} has no value", input.name))?
             }
@@ -252,7 +304,7 @@ mod tests {
     use crate::domain::webhook::tests::sample;
 
     fn author() -> Author {
-        Author { name: "alice".to_owned(), now: Timestamp::from_millis(1_000) }
+        Author { name: "alice".to_owned(), uid: Some(1000), now: Timestamp::from_millis(1_000) }
     }
 
     fn defaults() -> Defaults {
@@ -271,7 +323,7 @@ mod tests {
             name: "Authorization".to_owned(),
             value: HeaderValue::Secret(Secret::new("kept".to_owned())),
         });
-        let problems = merge(&mut webhook, document, &author(), &defaults());
+        let problems = merge(&mut webhook, document, &author(), &defaults(), &OwnTypes::new());
         (webhook, problems.into_iter().map(|problem| problem.field).collect())
     }
 
@@ -298,8 +350,20 @@ mod tests {
     }
 
     #[test]
+    fn secret_headers_of_one_name_keep_their_own_values() {
+        let secret = |value: &str| HeaderValue::Secret(Secret::new(value.to_owned()));
+        let header = |value: &str| Header { name: "X-K".to_owned(), value: secret(value) };
+        let mut webhook = sample();
+        webhook.headers = vec![header("one"), header("two")];
+        let shown = json!({"headers": [{"name": "x-k", "secret": true}, {"name": "X-K", "secret": true}]});
+        assert_eq!(merge(&mut webhook, &shown, &author(), &defaults(), &OwnTypes::new()), []);
+        let values: Vec<&str> = webhook.headers.iter().map(|header| header.value.expose()).collect();
+        assert_eq!(values, ["one", "two"]);
+    }
+
+    #[test]
     fn every_mistake_is_told_at_once() {
-        let (_, mut problems) = merged(&json!({"nam": 1, "url": 5, "event_types": ["AML_MONITORIN"], "oauth": {}}));
+        let (_, mut problems) = merged(&json!({"nam": 1, "url": 5, "event_types": ["AML_MONITORIN"], "oauth": 5}));
         problems.sort();
         assert_eq!(problems, ["event_types", "nam", "oauth", "url"]);
     }

@@ -4,13 +4,14 @@
 //!
 //! Invariant: a list never holds more than was asked for, and says so when there is more.
 
-use clap::{Args, Subcommand};
-use serde_json::json;
+use clap::{Args, Subcommand, ValueEnum};
 
+use super::output::csv::{Field, optional};
 use super::output::{Cell, Column, Style, Table};
-use super::{Ended, ExitCode, Failure, Session, status, tail, worse};
-use crate::admin::client::{Client, DeliveryFilter};
+use super::{Ended, ExitCode, Failure, Session, bulk, curl, status, tail};
+use crate::admin::client::{Bulk, DeliveryFilter};
 use crate::admin::protocol::{AttemptView, DeliveryView, PageView};
+use crate::domain::attempt::Class;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -18,6 +19,7 @@ Examples:
   postrider delivery list --ref 8f3a
   postrider delivery show dlv_…
   postrider delivery resend dlv_…
+  postrider delivery resend --webhook aml-watch --since 1d --dry-run
   postrider delivery tail --webhook aml-watch
 ";
 
@@ -33,11 +35,16 @@ pub(super) enum Command {
         filter: Filter,
         #[command(flatten)]
         range: Range,
+        #[command(flatten)]
+        format: FormatChoice,
     },
     /// One delivery and what was tried
     Show {
         /// Its id (dlv_…)
         id: String,
+        /// Print a command for a shell that repeats the request; variables stand for secrets
+        #[arg(long)]
+        curl: bool,
     },
     /// The bytes that are delivered
     Payload {
@@ -45,17 +52,9 @@ pub(super) enum Command {
         id: String,
     },
     /// Send again, with the webhook's current URL and keys
-    Resend {
-        /// Ids (dlv_…)
-        #[arg(required = true, value_name = "ID")]
-        ids: Vec<String>,
-    },
+    Resend(bulk::Arguments),
     /// Give up the attempts that are still to come
-    Cancel {
-        /// Ids (dlv_…)
-        #[arg(required = true, value_name = "ID")]
-        ids: Vec<String>,
-    },
+    Cancel(bulk::Arguments),
     /// Show deliveries and their changes as they come, until interrupted
     Tail {
         #[command(flatten)]
@@ -81,15 +80,51 @@ pub(super) struct Filter {
     /// The event type
     #[arg(long = "type", value_name = "TYPE")]
     pub(super) event_type: Option<String>,
-    /// Class of the last attempt; 0 is no response
+    /// Class of the last attempt: 0 no response, 2xx success, 3xx redirection, 4xx client error, 5xx server error
     #[arg(long, value_name = "CLASS", value_delimiter = ',', value_parser = ["0", "1xx", "2xx", "3xx", "4xx", "5xx"])]
     pub(super) class: Vec<String>,
     /// Status code of the last attempt; 0 is no response
     #[arg(long)]
     pub(super) code: Option<u16>,
-    /// The state
-    #[arg(long, value_parser = ["pending", "delivered", "failed", "cancelled"])]
+    /// The state; skipped: the webhook's filter did not match
+    #[arg(long, value_parser = ["pending", "delivered", "failed", "cancelled", "skipped"])]
     pub(super) state: Option<String>,
+}
+
+/// How a list is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// For people
+    #[default]
+    Table,
+    /// Comma-separated values for spreadsheets
+    Csv,
+    /// The same as --json
+    Json,
+}
+
+#[derive(Debug, Default, Args)]
+pub(super) struct FormatChoice {
+    /// How the list is written
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+}
+
+impl FormatChoice {
+    /// The format in force. With JSON, the output is told.
+    pub(super) fn settle(&self, session: &mut Session<'_>) -> Result<Format, Failure> {
+        match self.format {
+            Some(Format::Table | Format::Csv) if session.output.json() => {
+                Err(Failure::usage("--json and --format say different things"))
+            }
+            Some(Format::Json) => {
+                session.output.use_json();
+                Ok(Format::Json)
+            }
+            None if session.output.json() => Ok(Format::Json),
+            chosen => Ok(chosen.unwrap_or_default()),
+        }
+    }
 }
 
 /// Which part of a list is meant.
@@ -150,15 +185,19 @@ impl Pages {
 
 pub(super) async fn run(session: &mut Session<'_>, command: Command) -> Ended {
     match command {
-        Command::List { filter, range } => list(session, &filter, &range).await,
-        Command::Show { id } => show(session, &id).await,
+        Command::List { filter, range, format } => {
+            let format = format.settle(session)?;
+            list(session, &filter, &range, format).await
+        }
+        Command::Show { id, curl: true } => show_curl(session, &id).await,
+        Command::Show { id, curl: false } => show(session, &id).await,
         Command::Payload { id } => {
             let payload = session.client().await?.delivery_payload(&id).await?;
             session.output.payload(&payload.bytes)?;
             Ok(ExitCode::Done)
         }
-        Command::Resend { ids } => each(session, &ids, Change::Resend).await,
-        Command::Cancel { ids } => each(session, &ids, Change::Cancel).await,
+        Command::Resend(arguments) => bulk::run(session, Bulk::Resend, &arguments).await,
+        Command::Cancel(arguments) => bulk::run(session, Bulk::Cancel, &arguments).await,
         Command::Tail { filter, interval } => tail::run(session, &filter, interval).await,
     }
 }
@@ -178,19 +217,72 @@ pub(super) fn wanted(session: &Session<'_>, filter: &Filter, range: &Range) -> R
     })
 }
 
-async fn list(session: &mut Session<'_>, filter: &Filter, range: &Range) -> Ended {
+async fn list(session: &mut Session<'_>, filter: &Filter, range: &Range, format: Format) -> Ended {
     let filter = wanted(session, filter, range)?;
     let client = session.client().await?;
     let mut table = table();
     let mut pages = Pages::new(range);
-    session.output.note_zone();
+    let mut found = false;
+    match format {
+        Format::Csv => session.output.values(&CSV_NAMES.map(Field::from))?,
+        _ => session.output.note_zone(),
+    }
     while let Some(limit) = pages.next() {
         let page = client.deliveries(&filter, limit, pages.cursor()).await?;
         let items = pages.take(page);
-        print_rows(session, &mut table, &items)?;
+        found |= !items.is_empty();
+        match format {
+            Format::Csv => items.iter().try_for_each(|delivery| session.output.values(&values(delivery)))?,
+            _ => print_rows(session, &mut table, &items)?,
+        }
     }
     pages.remark(session, "deliveries");
+    if let Some(name) = filter.webhook.as_deref().filter(|_| !found)
+        && client.webhook(name).await.is_err()
+    {
+        // "Nothing" should not be read as "nothing failed" when the name is mistyped.
+        session.output.warn(&format!("there is no webhook {name:?} now; see `postrider webhook list`"));
+    }
     Ok(ExitCode::Done)
+}
+
+/// The header row; the names are those of the JSON.
+const CSV_NAMES: [&str; 15] = [
+    "created_at",
+    "id",
+    "event_id",
+    "webhook_name",
+    "event_type",
+    "scan_ref",
+    "state",
+    "last_code",
+    "last_class",
+    "last_error",
+    "attempts_made",
+    "attempts_max",
+    "next_attempt_at",
+    "payload_bytes",
+    "url",
+];
+
+fn values(delivery: &DeliveryView) -> [Field; CSV_NAMES.len()] {
+    [
+        (&delivery.created_at).into(),
+        (&delivery.id).into(),
+        (&delivery.event_id).into(),
+        (&delivery.webhook_name).into(),
+        (&delivery.event_type).into(),
+        optional(delivery.scan_ref.as_ref()),
+        (&delivery.state).into(),
+        delivery.last_code.map_or(Field::Nothing, |code| Field::Number(code.into())),
+        optional(delivery.last_class.as_ref()),
+        optional(delivery.last_error.as_ref()),
+        Field::Number(delivery.attempts_made.into()),
+        Field::Number(delivery.attempts_max.into()),
+        optional(delivery.next_attempt_at.as_ref()),
+        Field::Number(delivery.payload_bytes.into()),
+        (&delivery.url).into(),
+    ]
 }
 
 /// The columns of a list of deliveries.
@@ -241,6 +333,29 @@ fn result(delivery: &DeliveryView) -> String {
     }
 }
 
+/// The last code with the words of its class, such as `503 (5xx, server error)`.
+fn last_result(delivery: &DeliveryView) -> String {
+    let Some(code) = delivery.last_code else { return String::new() };
+    let class = Class::of(code);
+    match &delivery.last_error {
+        Some(error) => format!("{code} ({}: {error})", class.words()),
+        None => format!("{code} ({}, {})", class.as_str(), class.words()),
+    }
+}
+
+async fn show_curl(session: &mut Session<'_>, id: &str) -> Ended {
+    let delivery = session.client().await?.delivery(id).await?;
+    let Some(request) = &delivery.request else {
+        return Err(Failure::new(ExitCode::No, "its webhook is gone, and the request with it"));
+    };
+    session.output.text(&curl::command(&delivery.id, request))?;
+    let secrets = curl::secrets(request);
+    if !secrets.is_empty() {
+        session.output.note(&format!("set before you run it: {}", secrets.join(", ")));
+    }
+    Ok(ExitCode::Done)
+}
+
 async fn show(session: &mut Session<'_>, id: &str) -> Ended {
     let delivery = session.client().await?.delivery(id).await?;
     if session.output.json() {
@@ -253,6 +368,7 @@ async fn show(session: &mut Session<'_>, id: &str) -> Ended {
     };
     let next = delivery.next_attempt_at.as_ref().map_or(String::new(), |next| session.output.time(next));
     let created = session.output.time(&delivery.created_at);
+    let dead = delivery.dead_links.filter(|dead| *dead > 0).map_or(String::new(), |dead| format!("{dead} likely"));
     session.output.fields(&[
         ("delivery", (&delivery.id).into()),
         ("event", (&delivery.event_id).into()),
@@ -260,12 +376,14 @@ async fn show(session: &mut Session<'_>, id: &str) -> Ended {
         ("type", (&delivery.event_type).into()),
         ("url", (&delivery.url).into()),
         ("state", Cell::styled(state, Style::of_state(&delivery.state))),
+        ("last result", last_result(&delivery).into()),
         ("created", created.into()),
         ("next attempt", next.into()),
         ("attempts", format!("{} of {}", delivery.attempts_made, delivery.attempts_max).into()),
         ("scan ref", delivery.scan_ref.as_deref().unwrap_or_default().into()),
         ("references", delivery.references.join(", ").into()),
         ("payload", status::bytes(delivery.payload_bytes.into()).into()),
+        ("dead links", Cell::styled(dead, Style::Waiting)),
     ])?;
     let attempts = delivery.attempts.unwrap_or_default();
     if !attempts.is_empty() {
@@ -278,7 +396,10 @@ async fn show(session: &mut Session<'_>, id: &str) -> Ended {
             session.output.text(&format!("{name}: {}", value.replace('\n', " ")))?;
         }
     }
-    if matches!(delivery.state.as_str(), "failed" | "cancelled") {
+    if delivery.state == "skipped" {
+        session.output.note("the filter that the webhook had then does not match this payload");
+    }
+    if matches!(delivery.state.as_str(), "failed" | "cancelled" | "skipped") {
         session.output.note(&format!("send it again with `postrider delivery resend {}`", delivery.id));
     }
     Ok(ExitCode::Done)
@@ -326,50 +447,6 @@ fn timeline(session: &mut Session<'_>, attempts: &[AttemptView]) -> Result<(), F
         ]);
     }
     session.output.rows(&mut Table::new(&columns), &rows)
-}
-
-/// What is asked for single deliveries.
-#[derive(Clone, Copy)]
-enum Change {
-    Resend,
-    Cancel,
-}
-
-impl Change {
-    async fn ask(self, client: &Client, id: &str) -> Result<bool, Failure> {
-        Ok(match self {
-            Self::Resend => client.resend(id).await?.done,
-            Self::Cancel => client.cancel(id).await?.done,
-        })
-    }
-
-    const fn words(self, done: bool) -> &'static str {
-        match (self, done) {
-            (Self::Resend, true) => "will be sent again",
-            (Self::Resend, false) => "is under way already",
-            (Self::Cancel, true) => "is cancelled",
-            (Self::Cancel, false) => "had nothing left to cancel",
-        }
-    }
-}
-
-/// One after the other; one that fails does not keep the rest from being asked for.
-async fn each(session: &mut Session<'_>, ids: &[String], change: Change) -> Ended {
-    let client = session.client().await?;
-    let mut ended = ExitCode::Done;
-    for id in ids {
-        match change.ask(&client, id).await {
-            Ok(done) if session.output.json() => session.output.object(&json!({"id": id, "done": done}))?,
-            Ok(done) => session.output.done(&format!("{id} {}", change.words(done)))?,
-            // Without the daemon the rest would fail the same way.
-            Err(failure) if failure.exit == ExitCode::Unreachable => return Err(failure),
-            Err(failure) => {
-                session.output.failure(&Failure { text: format!("{id}: {}", failure.text), ..failure.clone() });
-                ended = worse(ended, failure.exit);
-            }
-        }
-    }
-    Ok(ended)
 }
 
 #[cfg(test)]

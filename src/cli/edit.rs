@@ -21,6 +21,7 @@ const INTRODUCTION: &str = "\
 # Save and leave to apply; leave unchanged to give up.
 # A secret header keeps its value unless you write one: value = \"…\"
 # A new signing key: signing_key = \"…\" (the old one is replaced at once)
+# Secrets in [oauth] and [tls] are kept too: token, request and client_key. Remove a block to remove the part.
 ";
 
 /// What happens after an attempt to save.
@@ -111,13 +112,33 @@ fn is_yes(answer: Option<String>, default: bool) -> bool {
     }
 }
 
-/// The fields that can be changed, as the daemon takes them.
+/// Parts that may be absent: their blocks in the editor while they are, and what removes them.
+const OPTIONAL: [(&str, &str, Value); 6] = [
+    ("rate_per_second", "# rate_per_second = 50\n", Value::Null),
+    ("failure_email", "\n# [failure_email]\n# to = [\"ops@example.com\"]\n# include_body = false\n", Value::Null),
+    (
+        "oauth",
+        "\n# [oauth]\n# endpoint = \"https://auth.example.net/token\"\n# token = \"…\"\n# request = \"grant_type=client_credentials\"\n",
+        Value::Null,
+    ),
+    ("tls", "\n# [tls]\n# ca = \"\"\"-----BEGIN CERTIFICATE-----…\"\"\"\n", Value::Null),
+    ("filter", "\n# [[filter]]\n# path = \"/final\"\n# equals = true\n", Value::Array(Vec::new())),
+    ("headers", "\n# [[headers]]\n# name = \"X-Env\"\n# value = \"prod\"\n", Value::Array(Vec::new())),
+];
+
+/// The fields that can be changed, as the daemon takes them; without parts that are absent.
 pub(super) fn editable(webhook: &WebhookView) -> Map<String, Value> {
-    let headers = webhook.headers.iter().map(|header| match &header.value {
-        Some(value) if !header.secret => json!({"name": header.name, "value": value}),
-        _ => json!({"name": header.name, "secret": true}),
-    });
+    let headers: Value = webhook
+        .headers
+        .iter()
+        .map(|header| match &header.value {
+            Some(value) if !header.secret => json!({"name": header.name, "value": value}),
+            _ => json!({"name": header.name, "secret": true}),
+        })
+        .collect();
     let retry = &webhook.retry;
+    let oauth = webhook.oauth.as_ref().map(|oauth| json!({"endpoint": oauth.endpoint}));
+    let tls = webhook.tls.as_ref().map(|tls| json!({"ca": tls.ca, "client_certificate": tls.client_certificate}));
     let fields = [
         ("name", json!(webhook.name)),
         ("url", json!(webhook.url)),
@@ -125,32 +146,59 @@ pub(super) fn editable(webhook: &WebhookView) -> Map<String, Value> {
         ("active", json!(webhook.active)),
         ("timeout_seconds", json!(webhook.timeout_seconds)),
         ("max_in_flight", json!(webhook.max_in_flight)),
+        ("rate_per_second", json!(webhook.rate_per_second)),
+        ("ordered", json!(webhook.ordered)),
+        ("failure_email", json!(webhook.failure_email)),
+        ("oauth", json!(oauth)),
+        ("tls", json!(tls)),
+        // TOML has no null; a filter that compares with one is left as it is.
+        ("filter", if has_null(&json!(webhook.filter)) { Value::Null } else { json!(webhook.filter) }),
         (
             "retry",
             json!({"count": retry.count, "interval_seconds": retry.interval_seconds,
                 "backoff": retry.backoff, "max_interval_seconds": retry.max_interval_seconds}),
         ),
-        ("headers", headers.collect()),
+        ("headers", headers),
     ];
-    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    let absent = |value: &Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);
+    let present = fields.into_iter().filter(|(_, value)| !absent(value));
+    present.map(|(name, value)| (name.to_owned(), without_nulls(value))).collect()
 }
 
-/// What was changed. A field that was removed is kept as it is, except the headers: their list
-/// is empty exactly when all their blocks are gone.
+fn has_null(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.iter().any(has_null),
+        Value::Object(fields) => fields.values().any(has_null),
+        _ => false,
+    }
+}
+
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => Value::Object(fields.into_iter().filter(|(_, value)| !value.is_null()).collect()),
+        other => other,
+    }
+}
+
+/// What was changed. A field that was removed is kept as it is, except the parts that may be
+/// absent: their blocks are removed to remove them.
 fn changes(base: &Map<String, Value>, edited: &Map<String, Value>) -> Map<String, Value> {
     let mut changes: Map<String, Value> = edited
         .iter()
         .filter(|(name, value)| base.get(*name) != Some(value))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
-    let had_headers = base.get("headers").and_then(Value::as_array).is_some_and(|headers| !headers.is_empty());
-    if had_headers && !edited.contains_key("headers") {
-        changes.insert("headers".to_owned(), json!([]));
+    for (name, _, none) in &OPTIONAL {
+        if base.contains_key(*name) && !edited.contains_key(*name) {
+            changes.insert((*name).to_owned(), none.clone());
+        }
     }
     changes
 }
 
-/// The fields as TOML, simple ones first: TOML has no way back out of a table.
+/// The fields as TOML, simple ones first: TOML has no way back out of a table. What is absent is
+/// there as a comment.
 fn as_toml(fields: &Map<String, Value>) -> Result<String, Failure> {
     let fault = |error: toml::ser::Error| Failure::new(ExitCode::Internal, format!("not to be had as TOML: {error}"));
     let is_table = |value: &Value| match value {
@@ -161,15 +209,16 @@ fn as_toml(fields: &Map<String, Value>) -> Result<String, Failure> {
     let mut text = String::new();
     for tables in [false, true] {
         for (name, value) in fields.iter().filter(|(_, value)| is_table(value) == tables) {
-            if value.as_array().is_some_and(Vec::is_empty) && name == "headers" {
-                text.push_str("# [[headers]]\n# name = \"X-Env\"\n# value = \"prod\"\n");
-                continue;
-            }
             if tables {
                 text.push('\n');
             }
             let one = Map::from_iter([(name.clone(), value.clone())]);
             text.push_str(&toml::to_string(&one).map_err(fault)?);
+        }
+        for (name, block, _) in &OPTIONAL {
+            if !fields.contains_key(*name) && block.starts_with('\n') == tables {
+                text.push_str(block);
+            }
         }
     }
     Ok(text)
@@ -237,7 +286,7 @@ fn open_editor(session: &Session<'_>, path: &Path) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::protocol::HeaderView;
+    use crate::admin::protocol::{ConditionView, FailureEmailView, HeaderView, OAuthView, TlsView};
 
     fn webhook() -> WebhookView {
         let open = HeaderView { name: "X-Env".to_owned(), value: Some("pr\"od".to_owned()), ..HeaderView::default() };
@@ -252,8 +301,20 @@ mod tests {
 
     #[test]
     fn what_is_left_alone_is_not_a_change() {
-        for headers in [webhook().headers, Vec::new()] {
-            let fields = editable(&WebhookView { headers, ..webhook() });
+        let full = WebhookView {
+            rate_per_second: Some(5),
+            failure_email: Some(FailureEmailView { to: vec!["ops@example.com".to_owned()], include_body: true }),
+            oauth: Some(OAuthView { endpoint: "https://a/t".to_owned(), ..OAuthView::default() }),
+            tls: Some(TlsView { ca: Some("-----BEGIN\n-----END\n".to_owned()), ..TlsView::default() }),
+            filter: vec![ConditionView {
+                path: "/a".to_owned(),
+                equals: Some(json!({"b": [1]})),
+                ..ConditionView::default()
+            }],
+            ..webhook()
+        };
+        for view in [webhook(), WebhookView { headers: Vec::new(), ..webhook() }, full] {
+            let fields = editable(&view);
             let text = as_toml(&fields).unwrap();
             let back: Map<String, Value> = toml::from_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
             assert!(changes(&fields, &back).is_empty(), "{text}");

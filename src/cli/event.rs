@@ -12,8 +12,10 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use url::Url;
 
+use super::delivery::Format;
+use super::output::csv::{Field, optional};
 use super::output::{Cell, Column, Style, Table};
-use super::{Ended, ExitCode, Failure, Session, delivery, input, status};
+use super::{Ended, ExitCode, Failure, Session, delivery, event_type, input, status};
 use crate::admin::client::ingest::{self, NewEvent};
 use crate::admin::client::{Client, EventFilter};
 use crate::admin::protocol::EventView;
@@ -25,6 +27,9 @@ Examples:
   echo '{\"scanRef\":\"8f3a\"}' | postrider event send 'aml monitoring' --key 2026-11-23/17
   postrider event list --since 1h
   postrider event types
+  postrider event schema 'aml monitoring' > aml.schema.json
+  postrider event send SOS_REPORT --example
+  postrider event define ORDER_PAID --group Other --schema order.schema.json --example order.json
 ";
 
 #[derive(Debug, Subcommand)]
@@ -39,8 +44,27 @@ pub(super) enum Command {
         /// Its id (evt_…)
         id: String,
     },
-    /// The event types there are
+    /// The event types there are, and how many payloads did not fit their schemas
     Types,
+    /// The JSON Schema of an event type
+    Schema {
+        /// Name, label or wire name of the event type
+        #[arg(value_name = "TYPE")]
+        event_type: String,
+    },
+    /// An example of a payload of an event type
+    Example {
+        /// Name, label or wire name of the event type
+        #[arg(value_name = "TYPE")]
+        event_type: String,
+    },
+    /// Define an event type of your own, or define it anew
+    Define(event_type::Define),
+    /// Remove an event type of your own
+    Undefine {
+        /// Its name or label
+        name: String,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -51,6 +75,9 @@ pub(super) struct Send {
     /// File with the JSON payload; - is standard input
     #[arg(default_value = "-")]
     file: PathBuf,
+    /// Post the example of this type instead of a file
+    #[arg(long, conflicts_with = "file")]
+    example: bool,
     /// Posting again with the same key is harmless
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
@@ -72,6 +99,8 @@ pub(super) struct List {
     event_type: Option<String>,
     #[command(flatten)]
     range: delivery::Range,
+    #[command(flatten)]
+    format: delivery::FormatChoice,
 }
 
 pub(super) async fn run(session: &mut Session<'_>, command: Command) -> Ended {
@@ -79,12 +108,20 @@ pub(super) async fn run(session: &mut Session<'_>, command: Command) -> Ended {
         Command::Send(arguments) => send(session, arguments).await,
         Command::List(arguments) => list(session, &arguments).await,
         Command::Show { id } => show(session, &id).await,
-        Command::Types => types(session).await,
+        Command::Types => event_type::list(session).await,
+        Command::Schema { event_type } => event_type::schema(session, &event_type).await,
+        Command::Example { event_type } => event_type::example(session, &event_type).await,
+        Command::Define(arguments) => event_type::define(session, arguments).await,
+        Command::Undefine { name } => event_type::undefine(session, &name).await,
     }
 }
 
 async fn send(session: &mut Session<'_>, arguments: Send) -> Ended {
-    let payload = input::payload(&arguments.file)?;
+    let payload = if arguments.example {
+        event_type::example_of(session, &arguments.event_type).await?
+    } else {
+        input::payload(&arguments.file)?
+    };
     let (base, daemon_state_dir) = match arguments.url {
         Some(url) => (url, None),
         None => {
@@ -105,9 +142,12 @@ async fn send(session: &mut Session<'_>, arguments: Send) -> Ended {
     session.output.text(&accepted.id)?;
     let again = if accepted.duplicate { "posted before with the same key, " } else { "" };
     let deliveries = accepted.deliveries;
-    session.output.note(&format!("{again}{}, {deliveries} deliveries", accepted.event_type));
+    let noun = if deliveries == 1 { "delivery" } else { "deliveries" };
+    session.output.note(&format!("{again}{}, {deliveries} {noun}", accepted.event_type));
     if deliveries == 0 {
-        session.output.note("no active webhook wants this event type; see `postrider webhook list`");
+        session
+            .output
+            .note("no active webhook wants this event, by its type or by a filter; see `postrider webhook list`");
     }
     Ok(ExitCode::Done)
 }
@@ -152,7 +192,25 @@ fn token(
     }
 }
 
+/// The header row; the names are those of the JSON.
+const CSV_NAMES: [&str; 8] =
+    ["created_at", "id", "type", "scan_ref", "token", "content_type", "payload_bytes", "deliveries"];
+
+fn values(event: &EventView) -> [Field; CSV_NAMES.len()] {
+    [
+        (&event.created_at).into(),
+        (&event.id).into(),
+        (&event.event_type).into(),
+        optional(event.scan_ref.as_ref()),
+        (&event.token).into(),
+        (&event.content_type).into(),
+        Field::Number(event.payload_bytes.into()),
+        Field::Number(event.deliveries.into()),
+    ]
+}
+
 async fn list(session: &mut Session<'_>, arguments: &List) -> Ended {
+    let format = arguments.format.settle(session)?;
     let filter = EventFilter {
         reference: arguments.reference.clone(),
         event_type: arguments.event_type.clone(),
@@ -160,7 +218,10 @@ async fn list(session: &mut Session<'_>, arguments: &List) -> Ended {
         until: session.instant(arguments.range.until.as_deref())?,
     };
     let client = session.client().await?;
-    session.output.note_zone();
+    match format {
+        Format::Csv => session.output.values(&CSV_NAMES.map(Field::from))?,
+        _ => session.output.note_zone(),
+    }
     let columns = [
         Column::fixed("ACCEPTED"),
         Column::shrinking("TYPE"),
@@ -175,7 +236,9 @@ async fn list(session: &mut Session<'_>, arguments: &List) -> Ended {
     while let Some(limit) = pages.next() {
         let page = client.events(&filter, limit, pages.cursor()).await?;
         let items = pages.take(page);
-        if session.output.json() {
+        if format == Format::Csv {
+            items.iter().try_for_each(|event| session.output.values(&values(event)))?;
+        } else if format == Format::Json {
             items.iter().try_for_each(|event| session.output.object(event))?;
         } else if !items.is_empty() {
             let rows: Vec<_> = items.iter().map(|event| row(session, event)).collect();
@@ -194,9 +257,17 @@ fn row(session: &Session<'_>, event: &EventView) -> Vec<Cell> {
         event.scan_ref.as_deref().unwrap_or("-").into(),
         (&event.token).into(),
         event.payload_bytes.to_string().into(),
-        Cell::styled(event.deliveries.to_string(), none),
+        Cell::styled(deliveries(event), none),
         (&event.id).into(),
     ]
+}
+
+/// How many there are, and how many webhooks did not want it.
+fn deliveries(event: &EventView) -> String {
+    match event.skipped {
+        0 => event.deliveries.to_string(),
+        skipped => format!("{} ({skipped} skipped)", event.deliveries),
+    }
 }
 
 async fn show(session: &mut Session<'_>, id: &str) -> Ended {
@@ -215,36 +286,13 @@ async fn show(session: &mut Session<'_>, id: &str) -> Ended {
         ("references", event.references.join(", ").into()),
         ("token", (&event.token).into()),
         ("payload", format!("{}, {}", status::bytes(event.payload_bytes.into()), event.content_type).into()),
-        ("deliveries", event.deliveries.to_string().into()),
+        ("deliveries", deliveries(&event).into()),
     ])?;
     let deliveries = event.delivery_list.unwrap_or_default();
     if !deliveries.is_empty() {
         session.output.text("")?;
         delivery::print_rows(session, &mut delivery::table(), &deliveries)?;
     }
-    Ok(ExitCode::Done)
-}
-
-async fn types(session: &mut Session<'_>) -> Ended {
-    let types = session.client().await?.event_types().await?.items;
-    if session.output.json() {
-        types.iter().try_for_each(|known| session.output.object(known))?;
-        return Ok(ExitCode::Done);
-    }
-    let columns = [
-        Column::fixed("NAME"),
-        Column::fixed("GROUP").goes(1),
-        Column::fixed("SENT AS").goes(2),
-        Column::shrinking("MEANING").goes(3),
-    ];
-    let rows: Vec<Vec<Cell>> = types
-        .iter()
-        .map(|known| {
-            let style = if known.deprecated { Style::Dim } else { Style::Plain };
-            [&known.name, &known.group, &known.wire_name, &known.meaning].map(|text| Cell::styled(text, style)).to_vec()
-        })
-        .collect();
-    session.output.rows(&mut Table::new(&columns), &rows)?;
     Ok(ExitCode::Done)
 }
 

@@ -65,6 +65,20 @@ pub(super) fn confirm(output: &mut Output, yes: bool, what: &str, name: &str) ->
     }
 }
 
+/// Whether the person means it: `--yes`, or a yes at the terminal. For what is no loss.
+pub(super) fn agree(output: &mut Output, yes: bool, what: &str) -> Result<(), Failure> {
+    if yes {
+        return Ok(());
+    }
+    if !output.can_ask() {
+        return Err(Failure::usage(format!("{what} and there is no terminal to ask at")).advise("add --yes to do it"));
+    }
+    match output.ask(&format!("{what}. Go on? [y/N]")).map(|answer| answer.to_ascii_lowercase()).as_deref() {
+        Some("y" | "yes") => Ok(()),
+        _ => Err(Failure::new(ExitCode::No, "nothing was changed")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,8 +102,11 @@ mod tests {
     fn without_a_terminal_only_yes_counts() {
         let (mut output, _, _) = memory(look());
         assert_eq!(confirm(&mut output, true, "it goes", "x"), Ok(()));
-        let refused = confirm(&mut output, false, "it goes", "x").unwrap_err();
-        assert_eq!(refused.exit, ExitCode::Usage);
-        assert!(refused.advice.unwrap().contains("--yes"));
+        assert_eq!(agree(&mut output, true, "it goes"), Ok(()));
+        for refused in [confirm(&mut output, false, "it goes", "x"), agree(&mut output, false, "it goes")] {
+            let refused = refused.unwrap_err();
+            assert_eq!(refused.exit, ExitCode::Usage);
+            assert!(refused.advice.unwrap().contains("--yes"));
+        }
     }
 }

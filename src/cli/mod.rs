@@ -21,10 +21,16 @@ use crate::config::Config;
 use crate::config::paths::{self, Environment};
 use crate::domain::time::Timestamp;
 
+mod audit;
+mod bulk;
 mod check_config;
+mod create;
+mod curl;
 mod delivery;
 mod edit;
+mod email;
 mod event;
+mod event_type;
 pub mod exit_code;
 mod failure;
 mod input;
@@ -35,6 +41,8 @@ mod status;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod transfer;
+mod trial;
 mod verify;
 mod webhook;
 
@@ -120,6 +128,15 @@ enum Command {
     /// Tokens with which applications post events
     #[command(subcommand, arg_required_else_help = true)]
     Key(key::Command),
+    /// Try whether mail about failures gets out
+    #[command(subcommand, arg_required_else_help = true)]
+    Email(email::Command),
+    /// Write webhooks and event types as a file to keep in version control, secrets sealed
+    Export(transfer::Export),
+    /// Bring them in step with such a file: shows the plan, then applies it
+    Import(transfer::Import),
+    /// Who changed what, newest first
+    Audit(audit::Arguments),
     /// Check every record of the store; can take long
     Verify,
 }
@@ -212,6 +229,10 @@ impl Session<'_> {
             Command::Delivery(command) => delivery::run(self, command).await,
             Command::Event(command) => event::run(self, command).await,
             Command::Key(command) => key::run(self, command).await,
+            Command::Email(command) => email::run(self, command).await,
+            Command::Export(arguments) => transfer::export(self, &arguments).await,
+            Command::Import(arguments) => transfer::import(self, &arguments).await,
+            Command::Audit(arguments) => audit::run(self, &arguments).await,
             Command::Verify => verify::run(self).await,
         }
     }

@@ -64,22 +64,27 @@ const TEXT_FIELDS: [&str; 4] = ["name", "url", "retry.backoff", "oauth.endpoint"
 /// Fields whose values are lists of words.
 const LIST_FIELDS: [&str; 2] = ["event_types", "failure_email.to"];
 /// Fields that hold a secret, which must not be seen in the process list.
-const SECRET_FIELDS: [&str; 3] = ["signing_key", "oauth.token", "oauth.request"];
+const SECRET_FIELDS: [&str; 4] = ["signing_key", "oauth.token", "oauth.request", "tls.client_key"];
+/// Fields whose values can come from a file besides.
+const PEM_FIELDS: [&str; 2] = ["tls.ca", "tls.client_certificate"];
 
-/// `FIELD=VALUE` pairs with dotted names as one JSON object.
-pub(super) fn fields(pairs: &[String]) -> Result<Value, String> {
-    let mut object = Map::new();
-    for pair in pairs {
-        let (field, text) = pair
-            .split_once('=')
-            .filter(|(field, _)| !field.is_empty() && !field.split('.').any(str::is_empty))
-            .ok_or_else(|| format!("\"{pair}\": write FIELD=VALUE, such as retry.count=3"))?;
-        insert(&mut object, field, value(field, text)?)?;
-    }
-    Ok(Value::Object(object))
+/// `FIELD=@FILE`, for the fields that can come from a file.
+pub(super) fn file_of(pair: &str) -> Option<(&str, &str)> {
+    let (field, file) = pair.split_once("=@")?;
+    (SECRET_FIELDS.contains(&field) || PEM_FIELDS.contains(&field)).then_some((field, file))
 }
 
-fn insert(object: &mut Map<String, Value>, field: &str, value: Value) -> Result<(), String> {
+/// `FIELD=VALUE`, as the field and its value.
+pub(super) fn field(pair: &str) -> Result<(&str, Value), String> {
+    let (field, text) = pair
+        .split_once('=')
+        .filter(|(field, _)| !field.is_empty() && !field.split('.').any(str::is_empty))
+        .ok_or_else(|| format!("\"{pair}\": write FIELD=VALUE, such as retry.count=3"))?;
+    Ok((field, value(field, text)?))
+}
+
+/// Puts the value of a field with a dotted name into its place.
+pub(super) fn insert(object: &mut Map<String, Value>, field: &str, value: Value) -> Result<(), String> {
     let twice = || format!("{field} is given twice");
     if let Some((outer, inner)) = field.split_once('.') {
         let nested = object.entry(outer).or_insert_with(|| Value::Object(Map::new()));
@@ -91,10 +96,32 @@ fn insert(object: &mut Map<String, Value>, field: &str, value: Value) -> Result<
     }
 }
 
+/// A condition of a filter: `/final=true`, `/status/overall=["APPROVED","DENIED"]` (one of them),
+/// `/AML` (is there), `!/AML` (is absent). What is no JSON value is a text.
+pub(super) fn condition(text: &str) -> Result<Value, String> {
+    let (absent, rest) = match text.strip_prefix('!') {
+        Some(rest) => (true, rest),
+        None => (false, text),
+    };
+    let wrong = || format!("\"{text}\" is not a condition; write /final=true, /AML or !/AML");
+    if !rest.starts_with('/') {
+        return Err(wrong());
+    }
+    match rest.split_once('=') {
+        None => Ok(json!({"path": rest, "exists": !absent})),
+        Some(_) if absent => Err(wrong()),
+        Some((path, value)) => {
+            let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+            let test = if value.is_array() { "in" } else { "equals" };
+            Ok(json!({"path": path, test: value}))
+        }
+    }
+}
+
 fn value(field: &str, text: &str) -> Result<Value, String> {
     if SECRET_FIELDS.contains(&field) && text != "null" {
         return Err(format!(
-            "{field} is a secret and would be seen in the process list; use `webhook rotate-key NAME --signing-key-file FILE` or `webhook edit NAME`, or clear it with {field}=null"
+            "{field} is a secret and would be seen in the process list; write {field}=@FILE, or clear it with {field}=null"
         ));
     }
     if TEXT_FIELDS.contains(&field) {
@@ -115,6 +142,24 @@ fn value(field: &str, text: &str) -> Result<Value, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn conditions_are_short_to_write() {
+        let cases = [
+            ("/final=true", json!({"path": "/final", "equals": true})),
+            ("/status/overall=APPROVED", json!({"path": "/status/overall", "equals": "APPROVED"})),
+            ("/a=[1,2]", json!({"path": "/a", "in": [1, 2]})),
+            ("/a=null", json!({"path": "/a", "equals": null})),
+            ("/AML", json!({"path": "/AML", "exists": true})),
+            ("!/AML", json!({"path": "/AML", "exists": false})),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(condition(text), Ok(expected), "{text}");
+        }
+        for text in ["", "final=true", "!/a=1", "!"] {
+            assert!(condition(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn durations_have_units() {
@@ -152,7 +197,12 @@ mod tests {
     }
 
     fn parsed(pairs: &[&str]) -> Result<Value, String> {
-        fields(&pairs.iter().map(|pair| (*pair).to_owned()).collect::<Vec<_>>())
+        let mut object = Map::new();
+        for pair in pairs {
+            let (field, value) = field(pair)?;
+            insert(&mut object, field, value)?;
+        }
+        Ok(Value::Object(object))
     }
 
     #[test]
@@ -187,6 +237,8 @@ mod tests {
             assert!(parsed(pairs).is_err(), "{pairs:?}");
         }
         let secret = parsed(&["signing_key=hunter2"]).unwrap_err();
-        assert!(secret.contains("rotate-key") && !secret.contains("hunter2"));
+        assert!(secret.contains("signing_key=@FILE") && !secret.contains("hunter2"));
+        assert_eq!(file_of("oauth.token=@/run/token"), Some(("oauth.token", "/run/token")));
+        assert_eq!(file_of("name=@home"), None);
     }
 }

@@ -6,7 +6,7 @@
 
 use super::output::{Cell, Style};
 use super::{Ended, ExitCode, Session};
-use crate::admin::protocol::Status;
+use crate::admin::protocol::{EmailStatus, Status};
 
 pub(super) async fn run(session: &mut Session<'_>) -> Ended {
     let status = session.client().await?.status().await?;
@@ -60,8 +60,24 @@ fn fields(status: &Status) -> Vec<(&'static str, Cell)> {
                 floor,
             ),
         ),
+        ("mail", mail(&status.email)),
         ("config", status.config_file.as_deref().unwrap_or("none: every default, loopback receivers permitted").into()),
     ]
+}
+
+fn mail(email: &EmailStatus) -> Cell {
+    let waiting = match (email.waiting, email.held_failures) {
+        (0, 0) => "nothing waits".to_owned(),
+        (mails, failures) => format!("{failures} failures not told yet, {mails} mails wait"),
+    };
+    let last = email.last_sent_at.as_ref().map_or(String::new(), |at| format!(", the last went out at {at}"));
+    let error = match (&email.last_error, &email.last_error_at) {
+        (Some(error), Some(at)) => format!("; at {at}: {error}"),
+        _ => String::new(),
+    };
+    let style = if email.failing { Style::Bad } else { Style::Plain };
+    let text = if email.configured { format!("{waiting}{last}{error}") } else { "off".to_owned() };
+    Cell::styled(text, style)
 }
 
 /// Seconds in the two largest units.

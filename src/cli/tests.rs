@@ -36,23 +36,38 @@ fn the_commands_of_the_manual_parse() {
         "webhook resume w",
         "webhook delete w --yes",
         "webhook restore w",
+        "webhook test w --event-type T --payload - --url https://x.example/ --json",
         "webhook clone w x",
         "webhook rotate-key w --signing-key-file - --keep-previous 2d",
         "delivery list --ref R --q text --webhook W --type T --class 0,5xx --code 503 --state failed --since 1h --until 1m --limit 5",
         "delivery list --all --socket a.sock",
+        "delivery list --format csv",
         "delivery show dlv_1",
+        "delivery show dlv_1 --curl",
         "delivery payload dlv_1",
         "delivery resend dlv_1 dlv_2",
         "delivery cancel dlv_1",
+        "delivery resend --ref R --q text --webhook W --type T --class 0,5xx --code 503 --state failed --since 1h \
+         --until 1m --all --dry-run --rate 5 --yes",
+        "delivery cancel --all --yes",
         "delivery tail --interval 5s --class 5xx",
         "event send T",
         "event send T - --key k --token-file f --url http://127.0.0.1:1",
         "event list --ref r --type t --since 2026-11-23 --limit 3",
+        "event list --format json",
         "event show evt_1",
+        "event send T --example",
         "event types",
+        "event schema T",
+        "event example T --json",
+        "event define T --label L --group KYC --meaning M --schema f --example -",
+        "event undefine T",
         "key list",
         "key create n --type A --type B",
         "key revoke n --yes",
+        "delivery list --state skipped",
+        "audit",
+        "audit --since 1h --until 1m --webhook w --by alice --action webhook.edit --limit 5 --json",
         "verify --json",
     ];
     for line in lines {
@@ -69,9 +84,12 @@ fn typing_errors_are_usage_errors_with_a_hint() {
         ("webhook lst", "list"),
         ("delivery list --clas 5xx", "--class"),
         ("delivery list --class 6xx", "5xx"),
+        ("delivery list --format xml", "csv"),
+        ("delivery resend --rate many", "--rate"),
         ("delivery list --all --limit 3", "cannot be used with"),
         ("webhook rotate-key w", "--signing-key-file"),
         ("delivery tail --interval soon", "1h"),
+        ("event send T file.json --example", "cannot be used with"),
     ] {
         let (mut output, out, err) = memory(look());
         let code = explain(&parsed(line).unwrap_err(), &mut output);
@@ -86,6 +104,12 @@ fn help_and_version_are_data() {
         let (mut output, out, err) = memory(look());
         assert_eq!(explain(&parsed(line).unwrap_err(), &mut output), ExitCode::Done);
         assert!(out.text().contains(words) && err.text().is_empty(), "{line}: {}", out.text());
+    }
+    let (mut output, out, _) = memory(look());
+    explain(&parsed("delivery list --help").unwrap_err(), &mut output);
+    let help = out.text().split_whitespace().collect::<Vec<_>>().join(" ");
+    for class in ["0 no response", "2xx success", "3xx redirection", "4xx client error", "5xx server error"] {
+        assert!(help.contains(class), "{class}");
     }
     let help = Cli::command().render_help().to_string();
     assert!(help.find("Examples:") < help.find("Usage:"));
@@ -138,6 +162,30 @@ fn check_config_names_every_problem_and_ends_with_78() {
 fn a_payload_that_is_missing_is_66() {
     let (ended, _, _) = alone("event send T /nonexistent/payload.json");
     assert_eq!(ended.unwrap_err().exit, ExitCode::NoInput);
+}
+
+#[test]
+fn what_is_built_in_is_known_without_a_daemon() {
+    for verb in ["schema", "example"] {
+        let (ended, out, err) = alone(&format!("event {verb} identification_cancelled --socket /nonexistent/a.sock"));
+        assert_eq!((ended, err.text().as_str()), (Ok(ExitCode::Done), ""));
+        let document: serde_json::Value = serde_json::from_str(&out.text()).unwrap();
+        assert!(document.is_object() && out.text().lines().count() > 5, "{verb}");
+        let (_, line, _) = alone(&format!("event {verb} ID_VERIFICATION_CANCELED --json"));
+        assert_eq!(line.text().lines().count(), 1);
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&line.text()).unwrap(), document, "{verb}");
+        let (ended, ..) = alone(&format!("event {verb} ORDER --socket /nonexistent/a.sock"));
+        assert_eq!(ended.unwrap_err().exit, ExitCode::Unreachable, "{verb}");
+    }
+}
+
+#[test]
+fn a_schema_that_is_no_json_is_not_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("schema.json");
+    std::fs::write(&file, "{").unwrap();
+    let (ended, ..) = alone(&format!("event define ORDER --schema {}", file.display()));
+    assert_eq!(ended.unwrap_err().exit, ExitCode::BadData);
 }
 
 #[test]

@@ -5,22 +5,24 @@
 //!
 //! Invariants: no secret is ever shown; what cannot be undone is asked for first.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::output::{Cell, Column, Style, Table};
-use super::{Ended, ExitCode, Failure, Session, edit, input, is_stdin, parse, status};
+use super::{Ended, ExitCode, Session, create, edit, input, parse, status, trial};
 use crate::admin::client::Client;
-use crate::admin::protocol::{HeaderView, WebhookView};
+use crate::admin::protocol::{ConditionView, HeaderView, WebhookView};
 
 const EXAMPLES: &str = "\
 Examples:
   postrider webhook create --name aml --url https://example.net/hook --event-type AML_MONITORING
+  postrider webhook test aml
   postrider webhook list
   postrider webhook set aml retry.count=3 event_types=AML_MONITORING,SOS_REPORT
+  postrider webhook set aml failure_email.to=ops@example.com filter='[{\"path\":\"/final\",\"equals\":true}]'
   openssl rand -hex 32 | tee aml.key | postrider webhook rotate-key aml --signing-key-file -
 ";
 
@@ -36,14 +38,14 @@ pub(super) enum Command {
     /// One webhook
     Show(Named),
     /// Make a webhook
-    Create(Box<Create>),
+    Create(Box<create::Create>),
     /// Change a webhook in $EDITOR
     Edit(Named),
     /// Change fields
     Set {
         /// Name or id
         name: String,
-        /// Such as url=https://…, retry.count=3, event_types=A,B, active=false
+        /// Such as url=https://…, retry.count=3, event_types=A,B, active=false, oauth.token=@FILE
         #[arg(required = true, value_name = "FIELD=VALUE")]
         fields: Vec<String>,
     },
@@ -65,12 +67,26 @@ pub(super) enum Command {
     },
     /// Undo a deletion of the last ten minutes
     Restore(Named),
-    /// Make a webhook like another, without its secrets
+    /// Send one marked request, and tell step by step how it went
+    Test(trial::Test),
+    /// Make a webhook like another, with its secrets; inactive at first
     Clone {
         /// Name or id of the other
         name: String,
         /// Name of the new one
         new_name: String,
+        /// Make deliveries for it from now on
+        #[arg(long)]
+        active: bool,
+    },
+    /// When deliveries are attempted while the receiver stays down
+    Plan(Named),
+    /// Show one secret; who asked is noted
+    Reveal {
+        /// Name or id
+        name: String,
+        /// signing_key, signing_key.previous, oauth.token, oauth.request, tls.client_key or headers.NAME
+        field: String,
     },
     /// Replace the signing key
     RotateKey {
@@ -91,57 +107,14 @@ pub(super) struct Named {
     name: String,
 }
 
-#[derive(Debug, Args)]
-pub(super) struct Create {
-    /// A name of its own
-    #[arg(long)]
-    name: String,
-    /// The receiver
-    #[arg(long)]
-    url: String,
-    /// An event type it wants, or *; repeat for more
-    #[arg(long = "event-type", value_name = "TYPE", required = true)]
-    event_types: Vec<String>,
-    /// A header of your own; repeat for more
-    #[arg(long = "header", value_name = "NAME: VALUE")]
-    headers: Vec<String>,
-    /// A header whose value is never shown; visible in the process list, so better use a file
-    #[arg(long = "secret-header", value_name = "NAME: VALUE")]
-    secret_headers: Vec<String>,
-    /// File with secret headers, one 'Name: value' a line; - is standard input
-    #[arg(long, value_name = "FILE")]
-    secret_header_file: Vec<PathBuf>,
-    /// File with the key that requests are signed with; - is standard input
-    #[arg(long, value_name = "FILE")]
-    signing_key_file: Option<PathBuf>,
-    /// Attempts after the first
-    #[arg(long, value_name = "N")]
-    retry_count: Option<u64>,
-    /// Time between attempts
-    #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
-    retry_interval: Option<Duration>,
-    /// How the time between attempts grows
-    #[arg(long, value_parser = ["fixed", "exponential"])]
-    backoff: Option<String>,
-    /// How long one attempt may take
-    #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
-    timeout: Option<Duration>,
-    /// The most requests under way at once
-    #[arg(long, value_name = "N")]
-    max_in_flight: Option<u64>,
-    /// Make no deliveries yet
-    #[arg(long)]
-    inactive: bool,
-}
-
 pub(super) async fn run(session: &mut Session<'_>, command: Command) -> Ended {
     match command {
         Command::List { deleted } => list(session, deleted).await,
         Command::Show(Named { name }) => show(session, &name).await,
-        Command::Create(arguments) => create(session, &arguments).await,
+        Command::Create(arguments) => create::run(session, &arguments).await,
         Command::Edit(Named { name }) => edit::run(session, &name).await,
         Command::Set { name, fields } => {
-            let fields = parse::fields(&fields).map_err(Failure::usage)?;
+            let fields = create::fields(&fields)?;
             change(session, &name, &fields, "Changed").await
         }
         Command::Enable(Named { name }) => change(session, &name, &json!({"active": true}), "Enabled").await,
@@ -162,7 +135,10 @@ pub(super) async fn run(session: &mut Session<'_>, command: Command) -> Ended {
             client.restore_webhook(&name).await?;
             say(session, &client, &name, "Restored").await
         }
-        Command::Clone { name, new_name } => duplicate(session, &name, &new_name).await,
+        Command::Test(arguments) => trial::run(session, &arguments).await,
+        Command::Clone { name, new_name, active } => duplicate(session, &name, &new_name, active).await,
+        Command::Plan(Named { name }) => plan(session, &name).await,
+        Command::Reveal { name, field } => reveal(session, &name, &field).await,
         Command::RotateKey { name, signing_key_file, keep_previous } => {
             let key = input::secret(&signing_key_file)?;
             let mut fields = json!({"signing_key": key.expose()});
@@ -241,6 +217,7 @@ async fn show(session: &mut Session<'_>, name: &str) -> Ended {
     let previous =
         webhook.signing_key.previous_until.as_ref().map_or(String::new(), |until| session.output.time(until));
     let lane = &webhook.lane;
+    let optional = Optional::of(&webhook);
     let headers: Vec<String> = webhook.headers.iter().map(header_in_words).collect();
     let updated = format!("{} by {}", session.output.time(&webhook.updated_at), webhook.updated_by);
     let created = session.output.time(&webhook.created_at);
@@ -252,9 +229,13 @@ async fn show(session: &mut Session<'_>, name: &str) -> Ended {
         ("headers", headers.join(", ").into()),
         ("signing key", key.into()),
         ("old key until", previous.into()),
+        ("failure e-mail", optional.email.into()),
+        ("oauth", optional.oauth.into()),
+        ("tls", optional.tls.into()),
+        ("filter", optional.filter.into()),
         ("retries", format!("{}, every {spacing}", retry.count).into()),
         ("timeout", format!("{} s", webhook.timeout_seconds).into()),
-        ("max in flight", webhook.max_in_flight.to_string().into()),
+        ("max in flight", optional.in_flight.into()),
         ("pending", format!("{}, {} in flight", lane.pending, lane.in_flight).into()),
         (
             "failures",
@@ -266,88 +247,58 @@ async fn show(session: &mut Session<'_>, name: &str) -> Ended {
     Ok(ExitCode::Done)
 }
 
+/// The parts that may be absent, in words; empty when they are.
+struct Optional {
+    email: String,
+    oauth: String,
+    tls: String,
+    filter: String,
+    in_flight: String,
+}
+
+impl Optional {
+    fn of(webhook: &WebhookView) -> Self {
+        let email = webhook.failure_email.as_ref().map(|email| {
+            let body = if email.include_body { " with the webhook body" } else { "" };
+            format!("{}{body}", email.to.join(", "))
+        });
+        let oauth = webhook.oauth.as_ref().map(|oauth| {
+            let set = |secret: bool, name: &str| if secret { format!(", {name} set") } else { String::new() };
+            format!("{}{}{}", oauth.endpoint, set(oauth.token.set, "token"), set(oauth.request.set, "request"))
+        });
+        let tls = webhook.tls.as_ref().map(|tls| {
+            let parts = [(tls.ca.is_some(), "own CA"), (tls.client_certificate.is_some(), "client certificate")];
+            let parts: Vec<&str> = parts.iter().filter(|(there, _)| *there).map(|(_, name)| *name).collect();
+            parts.join(", ")
+        });
+        let filter: Vec<String> = webhook.filter.iter().map(condition_in_words).collect();
+        let rate = webhook.rate_per_second.map_or(String::new(), |rate| format!(", {rate} per second"));
+        let ordered = if webhook.ordered { ", in order" } else { "" };
+        Self {
+            email: email.unwrap_or_default(),
+            oauth: oauth.unwrap_or_default(),
+            tls: tls.unwrap_or_default(),
+            filter: filter.join(" and "),
+            in_flight: format!("{}{rate}{ordered}", webhook.max_in_flight),
+        }
+    }
+}
+
+fn condition_in_words(condition: &ConditionView) -> String {
+    let path = &condition.path;
+    match (&condition.equals, &condition.one_of, condition.exists) {
+        (Some(value), ..) => format!("{path} = {value}"),
+        (_, Some(values), _) => format!("{path} in {}", Value::from(values.clone())),
+        (_, _, Some(false)) => format!("{path} is absent"),
+        _ => format!("{path} is there"),
+    }
+}
+
 fn header_in_words(header: &HeaderView) -> String {
     match &header.value {
         Some(value) if !header.secret => format!("{}: {value}", header.name),
         _ => format!("{}: (secret)", header.name),
     }
-}
-
-async fn create(session: &mut Session<'_>, arguments: &Create) -> Ended {
-    let body = body(session, arguments)?;
-    let webhook = session.client().await?.create_webhook(&body).await?;
-    if session.output.json() {
-        session.output.object(&webhook)?;
-        return Ok(ExitCode::Done);
-    }
-    session.output.done(&format!("Created {} ({}).", webhook.name, webhook.id))?;
-    if !webhook.signing_key.set {
-        let name = &webhook.name;
-        session.output.note(&format!(
-            "requests are not signed; set a key with `postrider webhook rotate-key {name} --signing-key-file FILE`"
-        ));
-    }
-    Ok(ExitCode::Done)
-}
-
-/// The new webhook as the daemon wants it; what is not given is left to its defaults.
-fn body(session: &mut Session<'_>, arguments: &Create) -> Result<Value, Failure> {
-    let files = arguments.secret_header_file.iter().chain(&arguments.signing_key_file);
-    if files.filter(|path| is_stdin(path)).count() > 1 {
-        return Err(Failure::usage("only one file can be standard input"));
-    }
-    let mut body = Map::new();
-    body.insert("name".to_owned(), arguments.name.as_str().into());
-    body.insert("url".to_owned(), arguments.url.as_str().into());
-    body.insert("event_types".to_owned(), arguments.event_types.clone().into());
-    let headers = headers(session, arguments)?;
-    let mut given = |name: &str, value: Option<Value>| {
-        body.extend(value.map(|value| (name.to_owned(), value)));
-    };
-    given("headers", (!headers.is_empty()).then(|| headers.into()));
-    if let Some(file) = &arguments.signing_key_file {
-        given("signing_key", Some(input::secret(file)?.expose().into()));
-    }
-    let mut retry = Map::new();
-    let seconds = |duration: Duration| Value::from(duration.as_secs());
-    retry.extend(arguments.retry_count.map(|count| ("count".to_owned(), count.into())));
-    retry.extend(arguments.retry_interval.map(|interval| ("interval_seconds".to_owned(), seconds(interval))));
-    retry.extend(arguments.backoff.clone().map(|backoff| ("backoff".to_owned(), backoff.into())));
-    given("retry", (!retry.is_empty()).then(|| retry.into()));
-    given("timeout_seconds", arguments.timeout.map(seconds));
-    given("max_in_flight", arguments.max_in_flight.map(Value::from));
-    given("active", arguments.inactive.then_some(Value::Bool(false)));
-    Ok(Value::Object(body))
-}
-
-fn headers(session: &mut Session<'_>, arguments: &Create) -> Result<Vec<Value>, Failure> {
-    let mut headers = Vec::new();
-    for header in &arguments.headers {
-        headers.push(parse::header(header, false).map_err(Failure::usage)?);
-    }
-    if !arguments.secret_headers.is_empty() {
-        session
-            .output
-            .warn("--secret-header is visible in the process list and the shell's history; use --secret-header-file");
-    }
-    for header in &arguments.secret_headers {
-        headers.push(parse::header(header, true).map_err(Failure::usage)?);
-    }
-    for file in &arguments.secret_header_file {
-        headers.extend(secret_headers(file)?);
-    }
-    Ok(headers)
-}
-
-fn secret_headers(file: &Path) -> Result<Vec<Value>, Failure> {
-    let text = input::secret(file)?;
-    let lines = text.expose().lines().filter(|line| !line.trim().is_empty());
-    lines
-        .map(|line| {
-            let refused = |text: String| Failure::new(ExitCode::BadData, format!("{}: {text}", file.display()));
-            parse::header(line, true).map_err(refused)
-        })
-        .collect()
 }
 
 /// Changes fields of a webhook, whatever its version.
@@ -388,61 +339,49 @@ async fn delete(session: &mut Session<'_>, name: &str, yes: bool) -> Ended {
     Ok(ExitCode::Done)
 }
 
-async fn duplicate(session: &mut Session<'_>, name: &str, new_name: &str) -> Ended {
+async fn duplicate(session: &mut Session<'_>, name: &str, new_name: &str, active: bool) -> Ended {
     let client = session.client().await?;
-    let (body, missing) = copy(&client.webhook(name).await?, new_name);
-    let webhook = client.create_webhook(&body).await?;
+    let webhook = client.clone_webhook(name, &json!({"name": new_name, "active": active})).await?;
     let ended = report(session, &webhook, "Created")?;
-    if !missing.is_empty() {
-        let missing = missing.join(", ");
-        session.output.note(&format!(
-            "secrets are not copied: {missing}. It is inactive until you set them (`postrider webhook edit {new_name}`) and run `postrider webhook enable {new_name}`"
-        ));
+    if !active {
+        let text = format!("it is inactive, so that nothing is sent twice; see `postrider webhook enable {new_name}`");
+        session.output.note(&text);
     }
     Ok(ended)
 }
 
-/// A webhook like another, and which secrets it lacks; without them it is not active, so that
-/// nothing is sent unsigned that should be signed.
-fn copy(webhook: &WebhookView, new_name: &str) -> (Value, Vec<String>) {
-    let mut body = edit::editable(webhook);
-    body.insert("name".to_owned(), new_name.into());
-    let open: Vec<Value> = webhook
-        .headers
-        .iter()
-        .filter(|header| !header.secret)
-        .map(|header| json!({"name": header.name, "value": header.value}))
-        .collect();
-    body.insert("headers".to_owned(), open.into());
-    let secret = webhook.headers.iter().filter(|header| header.secret).map(|header| format!("header {}", header.name));
-    let key = webhook.signing_key.set.then(|| "the signing key".to_owned());
-    let missing: Vec<String> = key.into_iter().chain(secret).collect();
-    if !missing.is_empty() {
-        body.insert("active".to_owned(), false.into());
+/// Shows one secret. Who asked is noted by the daemon.
+async fn reveal(session: &mut Session<'_>, name: &str, field: &str) -> Ended {
+    let secret = session.client().await?.secret(name, field).await?;
+    if session.output.json() {
+        session.output.object(&secret)?;
+    } else {
+        session.output.text(&secret.value)?;
     }
-    (Value::Object(body), missing)
+    Ok(ExitCode::Done)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::admin::protocol::SecretView;
-
-    #[test]
-    fn a_copy_without_its_secrets_is_not_active() {
-        let secret = HeaderView { name: "Authorization".to_owned(), secret: true, set: true, value: None };
-        let open = HeaderView { name: "X-Env".to_owned(), value: Some("prod".to_owned()), ..HeaderView::default() };
-        let mut webhook = WebhookView { name: "a".to_owned(), active: true, ..WebhookView::default() };
-        webhook.headers = vec![open.clone()];
-        let (body, missing) = copy(&webhook, "b");
-        assert!(missing.is_empty());
-        assert_eq!((&body["name"], &body["active"]), (&json!("b"), &json!(true)));
-        webhook.headers = vec![secret, open];
-        webhook.signing_key = SecretView { set: true, ..SecretView::default() };
-        let (body, missing) = copy(&webhook, "b");
-        assert_eq!(missing, ["the signing key", "header Authorization"]);
-        assert_eq!(body["headers"], json!([{"name": "X-Env", "value": "prod"}]));
-        assert_eq!(body["active"], false);
-        assert!(body.get("id").is_none() && body.get("version").is_none() && body.get("signing_key").is_none());
+/// What happens while the receiver stays down.
+async fn plan(session: &mut Session<'_>, name: &str) -> Ended {
+    let plan = session.client().await?.plan(name).await?;
+    if session.output.json() {
+        session.output.object(&plan)?;
+        return Ok(ExitCode::Done);
     }
+    session.output.text("If the receiver stays down, a delivery is attempted:")?;
+    for (place, after) in plan.attempts_after_seconds.iter().enumerate() {
+        let when = if *after == 0 { "at once".to_owned() } else { format!("after {}", status::span(*after)) };
+        session.output.text(&format!("  {:>3}. {when}", place + 1))?;
+    }
+    let mail = if plan.mail_to.is_empty() {
+        "nobody is told by mail".to_owned()
+    } else {
+        format!("a mail goes to {}", plan.mail_to.join(", "))
+    };
+    session.output.text(&format!("Then it is failed, and {mail}."))?;
+    session.output.note(&format!(
+        "times are the earliest: each retry comes up to 10 % later, and an attempt may take {} s itself",
+        plan.timeout_seconds
+    ));
+    Ok(ExitCode::Done)
 }

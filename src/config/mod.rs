@@ -58,18 +58,15 @@ impl Default for Config {
     }
 }
 
-/// Keys that are checked but change nothing in this version; neither does all of `[email]`.
-const WITHOUT_EFFECT: [&str; 4] = ["ingest.schema", "admin.readonly_group", "egress.proxy", "metrics.listen"];
+/// Keys that are checked but change nothing in this version.
+const WITHOUT_EFFECT: [&str; 3] = ["admin.readonly_group", "egress.proxy", "metrics.listen"];
 
 impl Config {
     /// What is written in the files and changes nothing in this version, for whoever relies on it.
     #[must_use]
     pub fn without_effect(&self) -> Vec<String> {
-        let concerned = |setting: &&Setting| {
-            let section = setting.key.split('.').next().unwrap_or_default();
-            setting.place.is_some() && (WITHOUT_EFFECT.contains(&setting.key.as_str()) || section == "email")
-        };
-        let is_off = |setting: &&Setting| matches!(setting.value.as_str(), "\"\"" | "\"warn\"" | "\"off\"");
+        let concerned = |setting: &&Setting| setting.place.is_some() && WITHOUT_EFFECT.contains(&setting.key.as_str());
+        let is_off = |setting: &&Setting| matches!(setting.value.as_str(), "\"\"" | "\"off\"");
         let set = self.settings.iter().filter(concerned).filter(|setting| !is_off(setting));
         set.map(|setting| format!("{} has no effect in this version", setting.key)).collect()
     }

@@ -240,7 +240,7 @@ words!(
     SchemaCheck {
         /// Payloads are not looked at.
         Off = "off",
-        /// Taken, and logged.
+        /// Taken, and counted.
         Warn = "warn",
         /// 422.
         Reject = "reject",

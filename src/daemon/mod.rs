@@ -20,10 +20,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::admin::server::{Admin, default_token};
+use crate::alerts::Alerts;
 use crate::clock::Clock;
 use crate::config::paths::{self, Environment};
 use crate::config::{Config, Problem};
 use crate::dispatch::Dispatcher;
+use crate::domain::audit::AuditRecord;
 use crate::egress::Egress;
 use crate::http::{Listener, Server};
 use crate::ingest::Ingest;
@@ -116,7 +118,12 @@ pub fn serve(flags: &ServeFlags, environment: Environment<'_>) -> Result<(), Ser
         .thread_name("postrider")
         .build()
         .map_err(|error| ServeError::Io(format!("there are no threads: {error}")))?;
-    let setting = Setting { config_file, config, state_dir, socket, logging };
+    let set = |name: &str| environment(name).is_some_and(|value| !value.is_empty());
+    let is_elsewhere = flags.config.is_some()
+        || flags.state_dir.is_some()
+        || flags.socket.is_some()
+        || ["POSTRIDER_CONFIG", "POSTRIDER_STATE_DIR", "POSTRIDER_SOCKET"].into_iter().any(set);
+    let setting = Setting { config_file, config, state_dir, socket, logging, is_elsewhere };
     runtime.block_on(async move {
         // First of all: a signal during a long start must not end it as if it were none of ours.
         let signals = Signals::new().map_err(|error| ServeError::Io(format!("no signals: {error}")))?;
@@ -151,6 +158,8 @@ struct Setting {
     state_dir: StateDir,
     socket: PathBuf,
     logging: Logging,
+    /// Flags or environment say where things are, so that clients without them look elsewhere.
+    is_elsewhere: bool,
 }
 
 struct Daemon {
@@ -159,6 +168,7 @@ struct Daemon {
     dispatcher: Dispatcher,
     ingest: Ingest,
     egress: Arc<Egress>,
+    alerts: Alerts,
     admin: Admin,
     servers: Vec<Server>,
     listen: std::net::SocketAddr,
@@ -195,6 +205,7 @@ impl Daemon {
         let (store, workers) = open_store(&setting.state_dir, sealer)?;
         let threads = spawn(workers)?;
         let dispatcher = Dispatcher::new(store.clone(), Arc::clone(&egress) as _, settings::dispatch(config)?);
+        let alerts = Alerts::new(store.clone(), setting.state_dir.path().join("mail.json"), settings::alerts(config));
         let ingest = Ingest::new(store.clone(), settings::ingest(config, listen));
         let (maintenance, maintenance_options) = watch::channel(settings::maintenance(config));
         let rounds = Maintenance::new(store.clone(), dispatcher.clone(), maintenance_options);
@@ -210,6 +221,7 @@ impl Daemon {
             dispatcher.clone(),
             ingest.clone(),
             Arc::clone(&egress),
+            alerts.clone(),
             admin_options,
             move || connections.connections(),
         );
@@ -231,10 +243,28 @@ impl Daemon {
         let mut parts = JoinSet::new();
         let running = dispatcher.clone();
         parts.spawn(async move { running.run().await });
+        let telling = alerts.clone();
+        parts.spawn(async move { telling.run().await });
         parts.spawn(rounds.run());
+        // Never the first record: by that the next start knows that there is no token yet.
+        if store.journal().last_committed() > 0 {
+            note(&store, "daemon.start", serde_json::json!({"version": env!("CARGO_PKG_VERSION")}));
+        }
         let servers = vec![ingest_server, admin_server];
-        let daemon =
-            Self { setting, store, dispatcher, ingest, egress, admin, servers, listen, maintenance, token_file, parts };
+        let daemon = Self {
+            setting,
+            store,
+            dispatcher,
+            ingest,
+            egress,
+            alerts,
+            admin,
+            servers,
+            listen,
+            maintenance,
+            token_file,
+            parts,
+        };
         Ok((daemon, threads))
     }
 
@@ -276,9 +306,15 @@ impl Daemon {
                 server.stop(patience).await;
             }
         };
-        let (left, (), ()) = tokio::join!(self.dispatcher.stop(patience), stop_server(ingest), stop_server(admin));
+        let (servers, dispatcher) = (async { tokio::join!(stop_server(ingest), stop_server(admin)) }, &self.dispatcher);
+        let (left, (), _) = tokio::join!(dispatcher.stop(patience), self.admin.stop(patience), servers);
         if left > 0 {
             tracing::warn!(left, "attempts did not end in time; they are made again after the next start");
+        }
+        // What was not taken in by now is read from the journal after the next start.
+        self.alerts.stop(patience).await;
+        if !failed {
+            note(&self.store, "daemon.stop", serde_json::json!({}));
         }
         self.store.journal().close().await;
         tracing::info!("stopped");
@@ -286,13 +322,20 @@ impl Daemon {
 
     /// Takes over a changed configuration file; a bad one changes nothing.
     fn reload(&mut self) {
+        let taken = self.take_over_file();
+        let outcome = if taken { "taken over" } else { "refused" };
+        note(&self.store, "daemon.reload", serde_json::json!({"outcome": outcome}));
+    }
+
+    /// `false` when it is as it was.
+    fn take_over_file(&mut self) -> bool {
         let config = match Config::load(self.setting.config_file.as_deref()) {
             Ok(config) => config,
             Err(problems) => {
                 for problem in problems {
                     tracing::error!("reload refused: {problem}");
                 }
-                return;
+                return false;
             }
         };
         let taken = || -> Result<_, ServeError> {
@@ -305,11 +348,18 @@ impl Daemon {
                 self.dispatcher.reconfigure(dispatch);
                 self.admin.reconfigure(admin);
             }
-            (Err(error), _) => return tracing::error!("reload refused: {error}"),
-            (_, Err(error)) => return tracing::error!("reload refused: {error}"),
+            (Err(error), _) => {
+                tracing::error!("reload refused: {error}");
+                return false;
+            }
+            (_, Err(error)) => {
+                tracing::error!("reload refused: {error}");
+                return false;
+            }
         }
         self.ingest.reconfigure(settings::ingest(&config, self.listen));
         self.maintenance.send_replace(settings::maintenance(&config));
+        self.alerts.reconfigure(settings::alerts(&config));
         self.setting.logging.set_level(config.log.level);
         tell_warnings(&config);
         for key in settings::needs_restart(&self.setting.config, &config) {
@@ -317,6 +367,7 @@ impl Daemon {
         }
         self.setting.config = config;
         tracing::info!("the configuration was read again");
+        true
     }
 
     /// Tells whoever started it where things are and what to try.
@@ -331,6 +382,9 @@ impl Daemon {
             env!("CARGO_PKG_VERSION")
         );
         let program = std::env::args().next().unwrap_or_else(|| "postrider".to_owned());
+        // Another terminal does not have these flags, nor perhaps this environment.
+        let socket = self.setting.socket.display();
+        let program = if self.setting.is_elsewhere { format!("{program} --socket '{socket}'") } else { program };
         let text = settings::welcome(
             &program,
             self.listen,
@@ -352,6 +406,16 @@ fn open_store(state_dir: &StateDir, sealer: Sealer) -> Result<(Store, Workers), 
         index_cache_bytes: INDEX_CACHE_BYTES,
     };
     Ok(Store::open(Arc::new(RealDisk), options, sealer, Clock::system(), Random::Os)?)
+}
+
+/// Notes what the daemon did in the audit log. Nothing waits for it.
+fn note(store: &Store, action: &'static str, detail: serde_json::Value) {
+    let noted = store.audit(AuditRecord::own(store.clock().now(), action, "", detail.to_string()));
+    tokio::spawn(async move {
+        if let Err(error) = noted.await {
+            tracing::warn!(action, %error, "what the daemon did could not be noted in the audit log");
+        }
+    });
 }
 
 fn spawn(workers: Workers) -> Result<Vec<std::thread::JoinHandle<()>>, ServeError> {

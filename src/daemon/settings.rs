@@ -1,21 +1,27 @@
-//! From the configuration file to what each part wants to know. Pure, apart from looking up a group.
+//! From the configuration file to what each part wants to know. Pure, apart from looking up a group
+//! and the name of this machine.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
 use super::ServeError;
 use crate::admin::server::{AdminOptions, Defaults};
-use crate::config::{Auth, Config, UnknownTypes};
+use crate::alerts::AlertOptions;
+use crate::config::{Auth, Config, Email, SchemaCheck, Tls, UnknownTypes};
 use crate::dispatch::{DispatchOptions, WireNames};
 use crate::domain::address::AddressPolicy;
+use crate::domain::email::check_address;
 use crate::domain::retry::{Backoff, RetryPlan};
 use crate::egress::{EgressOptions, Names};
 use crate::http::Limits;
-use crate::ingest::IngestOptions;
+use crate::ingest::{IngestOptions, SchemaMode};
+use crate::mail::Mailer;
+use crate::mail::smtp::{Encryption, Smtp};
 use crate::maintenance::{Floor, MaintenanceOptions};
 
 /// The admin socket's peers are trusted, but may hang all the same.
@@ -61,6 +67,11 @@ pub(super) fn ingest(config: &Config, listen: SocketAddr) -> IngestOptions {
         token_required: config.ingest.auth == Auth::Token,
         body_bytes_max: usize::try_from(config.ingest.max_body_bytes).unwrap_or(usize::MAX),
         accept_unknown_types: config.ingest.unknown_types == UnknownTypes::Accept,
+        schema: match config.ingest.schema {
+            SchemaCheck::Off => SchemaMode::Off,
+            SchemaCheck::Warn => SchemaMode::Warn,
+            SchemaCheck::Reject => SchemaMode::Reject,
+        },
         hosts: vec![host],
         limits: Limits {
             connections_max: usize::try_from(config.ingest.max_connections).unwrap_or(usize::MAX),
@@ -79,6 +90,42 @@ pub(super) fn floor(config: &Config) -> Floor {
 pub(super) fn maintenance(config: &Config) -> MaintenanceOptions {
     let days = u64::from(config.retention.days);
     MaintenanceOptions { retention: Duration::from_hours(24 * days), floor: floor(config) }
+}
+
+/// The name of this machine, as far as it can be one on the network.
+fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    if check_address(&format!("postrider@{name}")).is_ok() && name.is_ascii() { name } else { "localhost".to_owned() }
+}
+
+fn smtp(email: &Email, ca_file: Option<&Path>, host: &str) -> Option<Smtp> {
+    let server = email.smtp.as_ref()?;
+    Some(Smtp {
+        host: server.host.clone(),
+        port: server.port,
+        encryption: match email.tls() {
+            Tls::Implicit => Encryption::Implicit,
+            Tls::Required => Encryption::Required,
+            Tls::Opportunistic => Encryption::Opportunistic,
+            Tls::Off => Encryption::Off,
+        },
+        hello: host.to_owned(),
+        login: email.username.clone().zip(email.password_file.clone()),
+        ca_file: ca_file.map(Path::to_owned),
+        time_max: Smtp::TIME_MAX,
+    })
+}
+
+pub(super) fn alerts(config: &Config) -> AlertOptions {
+    let (email, host) = (&config.email, host_name());
+    let smtp = smtp(email, config.egress.ca_file.as_deref(), &host);
+    AlertOptions {
+        mailer: smtp.map(|smtp| Arc::new(smtp) as Arc<dyn Mailer>),
+        from: email.from.clone().unwrap_or_else(|| format!("postrider@{host}")),
+        digest: email.digest,
+        per_hour: email.max_per_hour,
+        host,
+    }
 }
 
 pub(super) fn admin(
@@ -164,10 +211,11 @@ pub(super) fn welcome(
         );
     }
     let token = token_file.display();
+    let url = if trial { "http://127.0.0.1:8080/" } else { "https://receiver.example.com/" };
     let _ = write!(
         text,
         "To try it, in another terminal:\n\
-         \x20 {program} webhook create --name test --url http://127.0.0.1:8080/ --event-type '*'\n\
+         \x20 {program} webhook create --name test --url {url} --event-type '*'\n\
          \x20 curl http://{listen}/v1/events/AML_MONITORING -H \"Authorization: Bearer $(cat '{token}')\" \
          -H 'Content-Type: application/json' -d '{{\"scanRef\":\"demo-1\"}}'\n\
          \x20 {program} delivery list --ref demo-1\n"

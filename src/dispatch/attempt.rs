@@ -16,7 +16,7 @@ use crate::domain::id::DeliveryId;
 use crate::domain::signature::Signer;
 use crate::domain::time::Timestamp;
 use crate::domain::webhook::Webhook;
-use crate::egress::Request;
+use crate::egress::{Request, TlsProblem, TlsProfile};
 
 /// Names that the configuration may change.
 #[derive(Clone, Debug)]
@@ -37,6 +37,7 @@ pub struct Prepared {
     url: Url,
     own_headers: HeaderMap,
     signer: Option<Signer>,
+    tls: Result<Option<TlsProfile>, TlsProblem>,
 }
 
 impl std::fmt::Debug for Prepared {
@@ -80,9 +81,10 @@ static ATTEMPT: HeaderName = HeaderName::from_static("postrider-attempt");
 static ATTEMPTS_LEFT: HeaderName = HeaderName::from_static("postrider-attempts-left");
 
 impl Prepared {
-    /// Prepares a webhook; `None` when it is not valid, which saving it prevents.
+    /// Prepares a webhook; `None` when it is not valid, which saving it prevents. `tls` is what
+    /// the transport makes of its certificates.
     #[must_use]
-    pub fn new(webhook: Arc<Webhook>) -> Option<Self> {
+    pub fn new(webhook: Arc<Webhook>, tls: Result<Option<TlsProfile>, TlsProblem>) -> Option<Self> {
         let url = Url::parse(&webhook.url).ok()?;
         let mut own_headers = HeaderMap::new();
         for header in &webhook.headers {
@@ -91,7 +93,26 @@ impl Prepared {
             own_headers.append(HeaderName::from_bytes(header.name.as_bytes()).ok()?, value);
         }
         let signer = webhook.signing_key.as_ref().map(Signer::new);
-        Some(Self { url, own_headers, signer, webhook })
+        Some(Self { url, own_headers, signer, tls, webhook })
+    }
+
+    /// Why its certificates can not be used: nothing may be sent then, since the receiver would
+    /// not be verified, or would not know us, as the operator meant it.
+    #[must_use]
+    pub fn tls_problem(&self) -> Option<&TlsProblem> {
+        self.tls.as_ref().err()
+    }
+
+    /// Whether it has a client certificate to show.
+    #[must_use]
+    pub fn shows_certificate(&self) -> bool {
+        self.tls.as_ref().is_ok_and(|tls| tls.as_ref().is_some_and(TlsProfile::shows_certificate))
+    }
+
+    /// Where it goes.
+    #[must_use]
+    pub fn url(&self) -> &Url {
+        &self.url
     }
 
     /// The request of a delivery's attempt.
@@ -117,9 +138,9 @@ impl Prepared {
         let event_id = event.id.to_string();
         let seconds = now.seconds();
         if let Some(signer) = &self.signer {
-            headers.insert(&names.body_signature, text(&signer.body_signature(&payload)));
+            headers.insert(&names.body_signature, sensitive(&signer.body_signature(&payload)));
             let signature = signer.standard_signature(&event_id, seconds, &payload, now);
-            headers.insert(&WEBHOOK_SIGNATURE, text(&signature));
+            headers.insert(&WEBHOOK_SIGNATURE, sensitive(&signature));
         }
         headers.insert(&WEBHOOK_ID, text(&event_id));
         headers.insert(&WEBHOOK_TIMESTAMP, HeaderValue::from(seconds));
@@ -127,11 +148,19 @@ impl Prepared {
         headers.insert(&ATTEMPT, HeaderValue::from(place.number));
         let left = self.webhook.retry.attempts_max().saturating_sub(place.automatic);
         headers.insert(&ATTEMPTS_LEFT, HeaderValue::from(left));
-        Request { url: self.url.clone(), headers, body: payload, timeout: self.webhook.timeout }
+        let tls = self.tls.as_ref().ok().cloned().flatten();
+        Request { url: self.url.clone(), headers, body: payload, timeout: self.webhook.timeout, tls }
     }
 }
 
 /// Texts of ours are always header values; one from outside that is not was refused on its way in.
 fn text(value: &str) -> HeaderValue {
     HeaderValue::from_str(value).unwrap_or_else(|_| HeaderValue::from_static("invalid"))
+}
+
+/// Not to be shown: whoever sees a signature could replay it within its time.
+fn sensitive(value: &str) -> HeaderValue {
+    let mut value = text(value);
+    value.set_sensitive(true);
+    value
 }

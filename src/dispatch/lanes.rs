@@ -1,16 +1,22 @@
 //! What is due next: a lane per webhook, and fair turns among them. Pure.
 //!
 //! Holds every pending delivery of every webhook in memory, in two forms: fresh ones, which were
-//! never tried, in order of acceptance and in 40 bytes each, and waiting ones by due time. It
-//! sends nothing and writes nothing, and `now` is an argument.
+//! never tried, in order of acceptance and in 40 bytes each, and waiting ones by due time, or by
+//! their place in the line when the webhook is ordered (`queue`). It sends nothing and writes
+//! nothing, and `now` is an argument.
 //!
 //! Invariants: a delivery is in at most one place (fresh, waiting, in flight); a lane never has
-//! more in flight than its limit allows; lanes in trouble share a bounded part of all places, so
-//! that the healthy ones always find room.
+//! more in flight than its limit allows, nor starts more than its rate; of an ordered lane, one
+//! delivery is under way and none overtakes another; lanes in trouble share a bounded part of all
+//! places, so that the healthy ones always find room.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+mod queue;
+mod superseded;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
+use super::rate::Rate;
 use crate::domain::attempt::{Outcome, Trigger};
 use crate::domain::delivery::Delivery;
 use crate::domain::event::Location;
@@ -19,6 +25,8 @@ use crate::domain::id::{DeliveryId, EventId, WebhookId};
 use crate::domain::retry::RetryPlan;
 use crate::domain::time::Timestamp;
 use crate::index::Pending;
+use queue::{Fresh, Order, Queue, Waiting};
+use superseded::Superseded;
 
 /// Both clocks, read together.
 #[derive(Clone, Copy, Debug)]
@@ -36,13 +44,18 @@ pub struct LanePolicy {
     pub open: bool,
     /// The most exchanges under way.
     pub in_flight_max: u16,
+    /// One delivery after the other, in the order of their ids.
+    pub ordered: bool,
+    /// The most attempts that begin in a second.
+    pub rate_per_second: Option<u32>,
     /// The version the policy is of.
     pub version: u32,
 }
 
 impl LanePolicy {
     /// Of a webhook that is not known: its deliveries wait until it is.
-    const CLOSED: Self = Self { open: false, in_flight_max: 1, version: 0 };
+    pub(super) const CLOSED: Self =
+        Self { open: false, in_flight_max: 1, ordered: false, rate_per_second: None, version: 0 };
 }
 
 /// Why a delivery that is due is not being sent.
@@ -50,7 +63,10 @@ impl LanePolicy {
 pub enum Hold {
     /// The webhook is paused or inactive.
     Paused,
-    /// The webhook has as much in flight as it may.
+    /// As many attempts began as may in a second.
+    Rate,
+    /// The webhook has as much in flight as it may; of an ordered webhook also: another delivery
+    /// comes first.
     InFlight,
     /// The receiver is in trouble and is asked gently.
     CoolingDown,
@@ -62,6 +78,7 @@ impl Hold {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Paused => "paused",
+            Self::Rate => "rate",
             Self::InFlight => "in_flight",
             Self::CoolingDown => "cooling_down",
         }
@@ -81,20 +98,6 @@ pub struct Job {
     pub delivery: Delivery,
 }
 
-/// A delivery that was never tried.
-#[derive(Clone, Copy, Debug)]
-struct Fresh {
-    location: Location,
-    id: DeliveryId,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Waiting {
-    location: Location,
-    delivery: Delivery,
-    generation: u32,
-}
-
 #[derive(Clone, Copy, Debug)]
 struct InFlight {
     job: Job,
@@ -103,54 +106,42 @@ struct InFlight {
     limited: bool,
 }
 
-/// Entries of a delivery that an operator changed: only those of the newest generation count.
-#[derive(Clone, Copy, Debug, Default)]
-struct Superseded {
-    generation: u32,
-    /// Older entries that still lie in a queue.
-    stale: u32,
-    /// No entry counts any more.
-    cancelled: bool,
-}
-
 #[derive(Debug)]
 struct Lane {
     policy: LanePolicy,
     health: Health,
+    rate: Rate,
     in_flight: u16,
-    fresh: VecDeque<Fresh>,
-    /// By due time in milliseconds of the monotonic clock.
-    waiting: BTreeMap<(u64, DeliveryId, u32), Waiting>,
-    /// Whose turn it is when both have something.
-    waiting_turn: bool,
+    queue: Queue,
     in_ring: bool,
     /// Pending deliveries, those in flight among them.
     pending: u64,
 }
 
 impl Lane {
-    fn new(policy: LanePolicy) -> Self {
+    /// A lane that is closed until its webhook is known.
+    fn new() -> Self {
         Self {
-            policy,
+            policy: LanePolicy::CLOSED,
             health: Health::default(),
+            rate: Rate::default(),
             in_flight: 0,
-            fresh: VecDeque::new(),
-            waiting: BTreeMap::new(),
-            waiting_turn: false,
+            queue: Queue::default(),
             in_ring: false,
             pending: 0,
         }
     }
 
-    /// When something could start, by due times and health alone; `None` when nothing waits.
+    /// When something could start, by due times, rate and health; `None` when nothing waits.
     fn next_due(&self) -> Option<Duration> {
-        let due =
-            if self.fresh.is_empty() { Duration::from_millis(self.waiting.keys().next()?.0) } else { Duration::ZERO };
-        Some(due.max(self.health.next_start()))
+        let due = Duration::from_millis(self.queue.next_due()?);
+        Some(due.max(self.health.next_start()).max(self.rate.next_start()))
     }
 
     fn has_room(&self) -> bool {
-        self.policy.open && self.in_flight < self.health.in_flight_max(self.policy.in_flight_max)
+        let own = if self.policy.ordered { 1 } else { self.policy.in_flight_max };
+        let open = self.policy.open && self.queue.order() != Order::Awaited;
+        open && self.in_flight < self.health.in_flight_max(own)
     }
 }
 
@@ -193,7 +184,9 @@ pub struct Lanes {
     in_flight: HashMap<DeliveryId, InFlight>,
     limited_in_flight: usize,
     in_flight_max: usize,
-    superseded: HashMap<DeliveryId, Superseded>,
+    superseded: Superseded,
+    /// What was pending at the start has come: the order of everything is known.
+    restored: bool,
     /// Deliveries settled lately, with a count: those who read the index meanwhile must look again.
     settled: VecDeque<(u64, DeliveryId)>,
     settled_count: u64,
@@ -217,7 +210,8 @@ impl Lanes {
             in_flight: HashMap::new(),
             limited_in_flight: 0,
             in_flight_max: in_flight_max.max(1),
-            superseded: HashMap::new(),
+            superseded: Superseded::default(),
+            restored: false,
             settled: VecDeque::new(),
             settled_count: 0,
         }
@@ -231,12 +225,16 @@ impl Lanes {
     /// Sets what a lane must know of its webhook. A changed webhook is tried as if its receiver
     /// had never failed, because that is why it was changed.
     pub fn set_policy(&mut self, webhook: WebhookId, policy: LanePolicy) {
-        let lane = self.lanes.entry(webhook).or_insert_with(|| Lane::new(policy));
+        let lane = self.lanes.entry(webhook).or_insert_with(Lane::new);
         if lane.policy != policy {
             if lane.policy.version != policy.version {
                 lane.health.forgive();
             }
+            if lane.policy.rate_per_second != policy.rate_per_second {
+                lane.rate.set(policy.rate_per_second);
+            }
             lane.policy = policy;
+            lane.queue.set_order(order_of(policy, self.restored), &mut self.superseded);
         }
         self.offer(webhook);
     }
@@ -249,12 +247,9 @@ impl Lanes {
     /// Forgets a lane that has nothing pending; tells whether it is gone.
     pub fn remove_if_empty(&mut self, webhook: WebhookId) -> bool {
         let empty = self.lanes.get(&webhook).is_none_or(|lane| lane.pending == 0);
-        if empty && let Some(mut lane) = self.lanes.remove(&webhook) {
-            for fresh in lane.fresh.drain(..) {
-                drop_stale(&mut self.superseded, fresh.id);
-            }
-            for (_, id, _) in lane.waiting.into_keys() {
-                drop_stale(&mut self.superseded, id);
+        if empty && let Some(lane) = self.lanes.remove(&webhook) {
+            for id in lane.queue.into_ids() {
+                self.superseded.drop_stale(id);
             }
             self.timers.retain(|(_, of)| *of != webhook);
             self.ring.retain(|of| *of != webhook);
@@ -267,7 +262,7 @@ impl Lanes {
         for (ordinal, webhook) in (0..).zip(webhooks) {
             let lane = self.lane(*webhook);
             lane.pending += 1;
-            lane.fresh.push_back(Fresh { location, id: DeliveryId { event, ordinal } });
+            lane.queue.push_fresh(Fresh { location, id: DeliveryId { event, ordinal } });
             self.offer(*webhook);
         }
     }
@@ -276,19 +271,32 @@ impl Lanes {
     pub fn restore(&mut self, pending: &Pending, now: Now) {
         let Some(due) = pending.delivery.due_at() else { return };
         // Already known: an operator changed it before everything was restored.
-        if self.in_flight.contains_key(&pending.id) || self.superseded.contains_key(&pending.id) {
+        if self.in_flight.contains_key(&pending.id) || self.superseded.knows(pending.id) {
             return;
         }
         let lane = self.lane(pending.webhook);
         lane.pending += 1;
         if pending.delivery == Delivery::accepted(pending.id.event.created_at()) {
-            lane.fresh.push_back(Fresh { location: pending.location, id: pending.id });
+            lane.queue.push_fresh(Fresh { location: pending.location, id: pending.id });
         } else {
             let due = now.elapsed + due.since(now.wall).min(DUE_AHEAD_MAX);
             let waiting = Waiting { location: pending.location, delivery: pending.delivery, generation: 0 };
-            lane.waiting.insert((millis(due), pending.id, 0), waiting);
+            lane.queue.insert(millis(due), pending.id, waiting);
         }
         self.offer(pending.webhook);
+    }
+
+    /// Everything that was pending at the start was given to [`Self::restore`]. Until then ordered
+    /// webhooks send nothing: what was accepted meanwhile comes after it.
+    pub fn restored(&mut self) {
+        self.restored = true;
+        let webhooks: Vec<WebhookId> = self.lanes.keys().copied().collect();
+        for webhook in webhooks {
+            if let Some(lane) = self.lanes.get_mut(&webhook) {
+                lane.queue.set_order(order_of(lane.policy, true), &mut self.superseded);
+            }
+            self.offer(webhook);
+        }
     }
 
     /// The next delivery to attempt, or `None` when nothing can start now.
@@ -340,14 +348,15 @@ impl Lanes {
                 self.timers.insert((millis(due) + 1, webhook));
                 return None;
             }
-            let (id, location, delivery, generation) = take(lane, now)?;
+            let (id, Waiting { location, delivery, generation }) = lane.queue.take(millis(now.elapsed))?;
             // Never two at once of one delivery, whatever happened to its entries.
-            if !claim(&mut self.superseded, id, generation) || self.in_flight.contains_key(&id) {
+            if !self.superseded.claim(id, generation) || self.in_flight.contains_key(&id) {
                 continue;
             }
             let job = Job { id, webhook, location, delivery };
             let limited = lane.health.is_limited();
             lane.health.started(now.elapsed);
+            lane.rate.started(now.elapsed);
             lane.in_flight += 1;
             self.limited_in_flight += usize::from(limited);
             self.in_flight.insert(id, InFlight { job, resend_requested: false, cancelled: false, limited });
@@ -382,7 +391,10 @@ impl Lanes {
         lane.health.ended(sign_of(outcome), settled.gave_up, now.elapsed);
         match settled.delivery.due_at() {
             Some(due) => self.wait(&was.job, settled.delivery, due, now),
-            None => lane.pending = lane.pending.saturating_sub(1),
+            None => {
+                lane.pending = lane.pending.saturating_sub(1);
+                self.superseded.end(id);
+            }
         }
         self.offer(was.job.webhook);
         settled
@@ -403,14 +415,15 @@ impl Lanes {
             return delivery;
         }
         let was_pending = known.delivery.due_at().is_some();
-        let generation = self.supersede(known.id, was_pending, false);
+        let lies = was_pending && !self.lane(known.webhook).queue.remove(known.id);
+        let generation = self.superseded.supersede(known.id, lies, false);
         let lane = self.lane(known.webhook);
         if !was_pending {
             lane.pending += 1;
         }
         lane.health.forgive();
         let waiting = Waiting { location: known.location, delivery, generation };
-        lane.waiting.insert((millis(now.elapsed), known.id, generation), waiting);
+        lane.queue.insert(millis(now.elapsed), known.id, waiting);
         self.offer(known.webhook);
         delivery
     }
@@ -425,9 +438,12 @@ impl Lanes {
             return flying.job.delivery.cancel();
         }
         let delivery = known.delivery.cancel()?;
-        self.supersede(known.id, true, true);
+        let lies = !self.lane(known.webhook).queue.remove(known.id);
+        self.superseded.supersede(known.id, lies, true);
         let lane = self.lane(known.webhook);
         lane.pending = lane.pending.saturating_sub(1);
+        // Of an ordered webhook the next one's turn may have come.
+        self.offer(known.webhook);
         Some(delivery)
     }
 
@@ -446,14 +462,21 @@ impl Lanes {
             || self.settled.iter().rev().take_while(|(at, _)| *at > count).any(|(_, settled)| *settled == id)
     }
 
-    /// Why a delivery of this webhook that is due would have to wait.
+    /// Why a delivery of this webhook that is due would have to wait. Those that stand behind
+    /// another in an ordered webhook say `InFlight` all the while, also when that one waits for
+    /// its retry and nothing is under way.
     #[must_use]
-    pub fn hold(&self, webhook: WebhookId) -> Option<Hold> {
+    pub fn hold(&self, id: DeliveryId, webhook: WebhookId, delivery: &Delivery, now: Now) -> Option<Hold> {
         let lane = self.lanes.get(&webhook)?;
+        let behind = delivery.automatic_due().is_some() && lane.queue.is_behind(id);
         if !lane.policy.open {
             Some(Hold::Paused)
+        } else if lane.policy.ordered && (behind || lane.in_flight > 0) {
+            Some(Hold::InFlight)
         } else if lane.health.is_limited() {
             Some(Hold::CoolingDown)
+        } else if lane.rate.next_start() > now.elapsed {
+            Some(Hold::Rate)
         } else if !lane.has_room() || self.in_flight.len() >= self.in_flight_max {
             Some(Hold::InFlight)
         } else {
@@ -492,7 +515,7 @@ impl Lanes {
     }
 
     fn lane(&mut self, webhook: WebhookId) -> &mut Lane {
-        self.lanes.entry(webhook).or_insert_with(|| Lane::new(LanePolicy::CLOSED))
+        self.lanes.entry(webhook).or_insert_with(Lane::new)
     }
 
     /// Puts a lane into the ring when it might start something.
@@ -511,26 +534,10 @@ impl Lanes {
     }
 
     fn wait(&mut self, job: &Job, delivery: Delivery, due: Timestamp, now: Now) {
-        let generation = self.generation(job.id);
+        let generation = self.superseded.generation(job.id);
         let due = now.elapsed + due.since(now.wall);
         let waiting = Waiting { location: job.location, delivery, generation };
-        self.lane(job.webhook).waiting.insert((millis(due), job.id, generation), waiting);
-    }
-
-    fn generation(&self, id: DeliveryId) -> u32 {
-        self.superseded.get(&id).map_or(0, |known| known.generation)
-    }
-
-    /// Whatever entries lie in a queue no longer count; gives the generation of the one that will.
-    fn supersede(&mut self, id: DeliveryId, entry_waits: bool, cancelled: bool) -> u32 {
-        if !entry_waits && !self.superseded.contains_key(&id) {
-            return 0;
-        }
-        let known = self.superseded.entry(id).or_default();
-        known.generation += 1;
-        known.stale += u32::from(entry_waits);
-        known.cancelled = cancelled;
-        known.generation
+        self.lane(job.webhook).queue.insert(millis(due), job.id, waiting);
     }
 
     /// Puts a delivery that could not be attempted back, to be tried again after `pause`.
@@ -541,6 +548,7 @@ impl Lanes {
         lane.in_flight = lane.in_flight.saturating_sub(1);
         if was.cancelled {
             lane.pending = lane.pending.saturating_sub(1);
+            self.superseded.end(id);
         } else {
             let mut delivery = was.job.delivery;
             if was.resend_requested {
@@ -564,43 +572,12 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Takes the next entry of a lane: fresh and due ones in turn, so that neither a flood of new
-/// events nor a mass of retries keeps the other waiting.
-fn take(lane: &mut Lane, now: Now) -> Option<(DeliveryId, Location, Delivery, u32)> {
-    let due = lane.waiting.first_key_value().is_some_and(|((due, ..), _)| *due <= millis(now.elapsed));
-    if due && (lane.waiting_turn || lane.fresh.is_empty()) {
-        lane.waiting_turn = false;
-        let ((_, id, _), waiting) = lane.waiting.pop_first()?;
-        return Some((id, waiting.location, waiting.delivery, waiting.generation));
-    }
-    lane.waiting_turn = true;
-    let fresh = lane.fresh.pop_front()?;
-    if lane.fresh.len() * 4 < lane.fresh.capacity() && lane.fresh.capacity() > 1024 {
-        lane.fresh.shrink_to(lane.fresh.len() * 2);
-    }
-    Some((fresh.id, fresh.location, Delivery::accepted(fresh.id.event.created_at()), 0))
-}
-
-/// Whether an entry taken from a queue still counts.
-fn claim(superseded: &mut HashMap<DeliveryId, Superseded>, id: DeliveryId, generation: u32) -> bool {
-    let Some(known) = superseded.get_mut(&id) else { return true };
-    if known.generation == generation && !known.cancelled {
-        if known.stale == 0 {
-            superseded.remove(&id);
-        }
-        return true;
-    }
-    drop_stale(superseded, id);
-    false
-}
-
-/// A stale entry has left its queue.
-fn drop_stale(superseded: &mut HashMap<DeliveryId, Superseded>, id: DeliveryId) {
-    if let Some(known) = superseded.get_mut(&id) {
-        known.stale = known.stale.saturating_sub(1);
-        if known.stale == 0 && known.cancelled {
-            superseded.remove(&id);
-        }
+/// The order a lane has to keep.
+const fn order_of(policy: LanePolicy, restored: bool) -> Order {
+    match (policy.ordered, restored) {
+        (false, _) => Order::Free,
+        (true, false) => Order::Awaited,
+        (true, true) => Order::Kept,
     }
 }
 
@@ -613,3 +590,6 @@ fn sign_of(outcome: &Outcome) -> Sign {
         Sign::Refused
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,9 +10,16 @@
 
 mod attempt;
 mod lanes;
+mod oauth;
+mod rate;
+mod rehearsal;
+mod withdraw;
 
 pub use attempt::{Place, Prepared, WireNames};
 pub use lanes::{Hold, Job, LanePolicy, LaneStatus, Lanes, Now, Settled};
+pub use oauth::{AccessToken, OAuthFailure, Tokens};
+pub use rehearsal::{Rehearsal, State as StepState, Step, Trial, rehearse};
+pub use withdraw::pending_of_webhook;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -26,11 +33,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::domain::attempt::{Attempt, ErrorKind, Outcome};
-use crate::domain::delivery::State;
+use crate::domain::audit::AuditRecord;
+use crate::domain::delivery::{Delivery, State};
 use crate::domain::id::{DeliveryId, WebhookId};
 use crate::domain::webhook::Webhook;
 use crate::egress::Transport;
-use crate::index::Pending;
 use crate::journal::{AttemptRecord, ChangeCause, ChangeRecord, Record, Target};
 use crate::random::Random;
 use crate::store::{Arrival, Config, Store, StoreError};
@@ -52,7 +59,8 @@ pub struct Dispatcher {
 
 struct Shared {
     store: Store,
-    transport: Arc<dyn Transport>,
+    /// Sends, with an access token where a webhook asks for one.
+    tokens: Tokens,
     clock: Clock,
     random: Random,
     names: ArcSwap<WireNames>,
@@ -104,7 +112,7 @@ impl Dispatcher {
         Self {
             shared: Arc::new(Shared {
                 store,
-                transport,
+                tokens: Tokens::new(transport, clock),
                 clock,
                 random,
                 names: ArcSwap::from_pointee(options.names),
@@ -227,9 +235,9 @@ impl Dispatcher {
 
     /// Why a delivery that is due waits.
     #[must_use]
-    pub fn hold(&self, id: DeliveryId, webhook: WebhookId) -> Option<Hold> {
+    pub fn hold(&self, id: DeliveryId, webhook: WebhookId, delivery: &Delivery) -> Option<Hold> {
         let lanes = self.lanes();
-        if lanes.is_in_flight(id) { None } else { lanes.hold(webhook) }
+        if lanes.is_in_flight(id) { None } else { lanes.hold(id, webhook, delivery, self.now()) }
     }
 
     /// Pending deliveries and exchanges under way.
@@ -273,6 +281,7 @@ impl Dispatcher {
                     for one in &pending {
                         lanes.restore(one, now);
                     }
+                    lanes.restored();
                 }
             }
         }
@@ -284,7 +293,7 @@ impl Dispatcher {
         let mut webhooks = HashMap::with_capacity(config.webhooks.len());
         for (id, webhook) in &config.webhooks {
             let unchanged = before.webhooks.get(id).filter(|known| known.webhook.version == webhook.version);
-            let prepared = unchanged.cloned().or_else(|| Prepared::new(Arc::clone(webhook)).map(Arc::new));
+            let prepared = unchanged.cloned().or_else(|| self.prepared(webhook));
             if let Some(prepared) = prepared {
                 webhooks.insert(*id, prepared);
             }
@@ -293,10 +302,19 @@ impl Dispatcher {
         let gone: Vec<WebhookId> = lanes.webhooks().filter(|id| !config.webhooks.contains_key(id)).collect();
         for id in gone {
             if !lanes.remove_if_empty(id) {
-                lanes.set_policy(id, LanePolicy { open: false, in_flight_max: 1, version: 0 });
+                lanes.set_policy(id, LanePolicy::CLOSED);
             }
         }
+        self.shared.tokens.retain(|id| config.webhooks.get(&id).is_some_and(|webhook| webhook.exists()));
         self.shared.prepared.store(Arc::new(PreparedWebhooks { generation: config.generation, webhooks }));
+    }
+
+    fn prepared(&self, webhook: &Arc<Webhook>) -> Option<Arc<Prepared>> {
+        let tls = self.shared.tokens.transport().tls_profile(&webhook.tls);
+        if let Err(problem) = &tls {
+            tracing::error!(webhook = %webhook.id, %problem, "nothing can be sent: its certificates are of no use");
+        }
+        Prepared::new(Arc::clone(webhook), tls).map(Arc::new)
     }
 
     fn start_due(&self, lanes: &mut Lanes) {
@@ -335,14 +353,19 @@ impl Dispatcher {
         let trigger = job.delivery.trigger();
         let started_at = self.shared.clock.now();
         let outcome = match self.read(job).await {
+            Ok(_) if prepared.tls_problem().is_some() => Outcome::failed(ErrorKind::Tls),
             Ok(record) => {
                 let (Record::Event { event, payload, .. } | Record::Carry { event, payload, .. }) = &*record else {
                     return None;
                 };
                 let names = self.shared.names.load();
-                let request =
-                    prepared.request(&names, event, job.id, Place::next(&job.delivery), payload.clone(), started_at);
-                self.shared.transport.send(pool_key(job.webhook), request).await
+                let place = Place::next(&job.delivery);
+                let request = || prepared.request(&names, event, job.id, place, payload.clone(), started_at);
+                let sent = self.shared.tokens.send(&prepared.webhook, &names.user_agent, request).await;
+                if let Some(oauth) = sent.1 {
+                    tracing::info!(delivery = %job.id, webhook = %job.webhook, detail = %oauth, "no access token");
+                }
+                sent.0
             }
             Err(StoreError::Damaged | StoreError::Gone) => Outcome::failed(ErrorKind::Damaged),
             Err(error) => {
@@ -405,8 +428,13 @@ impl Dispatcher {
                     Ok::<_, StoreError>(webhook)
                 })
                 .await;
-            if let Ok(webhook) = paused {
-                tracing::warn!(webhook = %webhook.id, "the receiver answered 410 Gone: the webhook is paused");
+            let Ok(webhook) = paused else { return };
+            tracing::warn!(webhook = %webhook.id, "the receiver answered 410 Gone: the webhook is paused");
+            let (id, version) = (webhook.id.to_string(), webhook.version);
+            let detail = serde_json::json!({"id": id, "version": version, "why": "the receiver answered 410 Gone"});
+            let noted = AuditRecord::own(now, "webhook.pause", &webhook.name, detail.to_string());
+            if let Err(error) = store.audit(noted).await {
+                tracing::error!(webhook = id, %error, "the pause could not be noted in the audit log");
             }
         });
     }
@@ -439,6 +467,8 @@ fn policy_of(webhook: &Webhook) -> LanePolicy {
     LanePolicy {
         open: webhook.exists() && webhook.active && !webhook.paused,
         in_flight_max: webhook.max_in_flight,
+        ordered: webhook.ordered,
+        rate_per_second: webhook.rate_per_second,
         version: webhook.version,
     }
 }
@@ -464,22 +494,4 @@ fn tell(job: &Job, attempt: &Attempt, settled: &Settled) {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// The deliveries of a webhook that are pending, for those who withdraw them all.
-///
-/// # Errors
-/// `IndexAway`.
-pub async fn pending_of_webhook(store: &Store, webhook: WebhookId) -> Result<Vec<DeliveryId>, StoreError> {
-    store
-        .find(move |index| {
-            let mut ids = Vec::new();
-            index.pending(|one: Pending| {
-                if one.webhook == webhook {
-                    ids.push(one.id);
-                }
-            })?;
-            Ok(ids)
-        })
-        .await
 }

@@ -18,6 +18,8 @@ pub enum State {
     Failed,
     /// Withdrawn by an operator, or its webhook was deleted.
     Cancelled,
+    /// The webhook's filter did not match: never meant to be sent, unless an operator says so.
+    Skipped,
 }
 
 impl State {
@@ -29,13 +31,15 @@ impl State {
             Self::Delivered => "delivered",
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
+            Self::Skipped => "skipped",
         }
     }
 
     /// The state with this word.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Pending, Self::Delivered, Self::Failed, Self::Cancelled].into_iter().find(|state| state.as_str() == word)
+        let all = [Self::Pending, Self::Delivered, Self::Failed, Self::Cancelled, Self::Skipped];
+        all.into_iter().find(|state| state.as_str() == word)
     }
 }
 
@@ -78,8 +82,16 @@ impl Delivery {
         }
     }
 
+    /// A delivery that the webhook's filter did not let through: nothing is due, and nothing will
+    /// be by itself.
+    #[must_use]
+    pub const fn skipped() -> Self {
+        Self { settled: State::Skipped, automatic_due: None, resend_due: None, automatic_made: 0, attempts_made: 0 }
+    }
+
     /// Puts a stored delivery together again. `None` when the parts contradict each other, which
-    /// only damage can do: pending must mean due, and nothing else may be due automatically.
+    /// only damage can do: pending must mean due, nothing else may be due automatically, and what
+    /// was skipped was never tried automatically.
     #[must_use]
     pub fn from_parts(
         settled: State,
@@ -88,8 +100,9 @@ impl Delivery {
         automatic_made: u16,
         attempts_made: u32,
     ) -> Option<Self> {
-        let consistent =
-            (settled == State::Pending) == automatic_due.is_some() && u32::from(automatic_made) <= attempts_made;
+        let consistent = (settled == State::Pending) == automatic_due.is_some()
+            && u32::from(automatic_made) <= attempts_made
+            && (settled != State::Skipped || automatic_made == 0);
         consistent.then_some(Self { settled, automatic_due, resend_due, automatic_made, attempts_made })
     }
 
@@ -306,10 +319,31 @@ mod tests {
         assert_eq!(failed_then_resent.cancel().unwrap().state(), State::Failed);
     }
 
+    #[test]
+    fn what_was_skipped_is_sent_only_by_hand() {
+        let skipped = Delivery::skipped();
+        assert_eq!((skipped.state(), skipped.due_at(), skipped.cancel()), (State::Skipped, None, None));
+        let resent = skipped.resend(at(5));
+        assert_eq!((resent.state(), resent.due_at(), resent.trigger()), (State::Pending, Some(at(5)), Trigger::Resend));
+        assert_eq!(resent.cancel().unwrap(), skipped);
+        for outcome in [answered(500), answered(410), Outcome::failed(ErrorKind::Blocked)] {
+            let failed = attempt(resent, &outcome, 6);
+            assert_eq!((failed.delivery.state(), failed.delivery.due_at()), (State::Skipped, None));
+            assert_eq!((failed.gave_up, failed.delivery.attempts_made()), (false, 1));
+        }
+        let delivered = attempt(resent, &answered(200), 6).delivery;
+        assert_eq!((delivered.state(), delivered.automatic_made()), (State::Delivered, 0));
+        assert_eq!(Delivery::from_parts(State::Skipped, None, None, 1, 1), None);
+        assert_eq!(Delivery::from_parts(State::Skipped, Some(at(1)), None, 0, 0), None);
+    }
+
     proptest! {
         #[test]
-        fn pending_means_due_whatever_happens(steps in proptest::collection::vec((0_u8..4, 0_u16..6), 1..40)) {
-            let mut delivery = Delivery::accepted(at(0));
+        fn pending_means_due_whatever_happens(
+            skipped in proptest::bool::ANY,
+            steps in proptest::collection::vec((0_u8..4, 0_u16..6), 1..40),
+        ) {
+            let mut delivery = if skipped { Delivery::skipped() } else { Delivery::accepted(at(0)) };
             for (seconds, (action, code)) in steps.into_iter().enumerate() {
                 let now = at(seconds as u64 * 20);
                 let outcome = answered([200, 302, 404, 410, 500, 503][usize::from(code)]);
@@ -320,7 +354,8 @@ mod tests {
                     _ => delivery,
                 };
                 prop_assert_eq!(delivery.state() == State::Pending, delivery.due_at().is_some());
-                prop_assert!(delivery.automatic_made() <= PLAN.attempts_max());
+                let most = if skipped { 0 } else { PLAN.attempts_max() };
+                prop_assert!(delivery.automatic_made() <= most);
                 let parts = Delivery::from_parts(delivery.settled(), delivery.automatic_due(), delivery.resend_due(),
                     delivery.automatic_made(), delivery.attempts_made());
                 prop_assert_eq!(parts, Some(delivery));

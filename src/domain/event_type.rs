@@ -1,6 +1,11 @@
 //! Event types: names, labels, wire names and groups, and which subscription matches what.
 //!
-//! The example payloads that belong to the types are data, in `src/catalog/examples`.
+//! Knows the types that ship with postrider, and what makes one of the operator's own valid. What
+//! their payloads look like is not known here: schemas and examples of the former are in `catalog`,
+//! those of the latter are carried along as texts.
+
+use super::time::Timestamp;
+use super::webhook::FieldProblem;
 
 /// The heading a type is listed under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +31,14 @@ impl Group {
             Self::Other => "Other",
         }
     }
+
+    /// The group with this heading, in any letter case.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Kyc, Self::Aml, Self::Kyb, Self::Other]
+            .into_iter()
+            .find(|group| group.as_str().eq_ignore_ascii_case(text))
+    }
 }
 
 /// An event type that ships with postrider.
@@ -45,6 +58,9 @@ pub struct KnownType {
 
 /// The legacy type, which stands for all six identity verification events.
 pub const LEGACY: &str = "ID_VERIFICATION";
+
+/// What the names of the specific ones begin with.
+const LEGACY_PREFIX: &str = "ID_VERIFICATION_";
 
 /// Subscribes to everything.
 pub const WILDCARD: &str = "*";
@@ -208,6 +224,93 @@ impl KnownType {
     }
 }
 
+/// An event type of the operator's own. Receivers read its name in the event type header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CustomType {
+    /// Canonical name; also its wire name.
+    pub name: String,
+    /// What people read; apps may post by it as well.
+    pub label: String,
+    /// Its heading.
+    pub group: Group,
+    /// What it means, in one line; may be empty.
+    pub meaning: String,
+    /// The JSON Schema of its payloads, as it was given.
+    pub schema: Option<String>,
+    /// A payload as apps post it, JSON as it was given.
+    pub example: Option<String>,
+    /// Rises by one with every change, from 1.
+    pub version: u32,
+    /// When it was defined.
+    pub created_at: Timestamp,
+    /// Who defined it.
+    pub created_by: String,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// Who changed it last.
+    pub updated_by: String,
+}
+
+impl CustomType {
+    /// So many of them, at most.
+    pub const COUNT_MAX: usize = 200;
+    /// The longest label, in characters.
+    pub const LABEL_LENGTH_MAX: usize = 64;
+    /// The longest meaning, in characters.
+    pub const MEANING_LENGTH_MAX: usize = 200;
+    /// The longest schema, and the longest example, in bytes.
+    pub const TEXT_BYTES_MAX: usize = 64 << 10;
+    /// All of them together, in bytes. Each segment of the journal begins with a copy of the whole
+    /// configuration, which has to fit one record.
+    pub const ALL_BYTES_MAX: usize = 4 << 20;
+
+    /// Whether a name or label, in any letter case, means this type.
+    #[must_use]
+    pub fn is_called(&self, text: &str) -> bool {
+        let name = canonical(text);
+        self.name == name || canonical(&self.label) == name
+    }
+
+    /// How many bytes it takes, roughly.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let texts = [&self.schema, &self.example].into_iter().flatten().map(String::len).sum::<usize>();
+        texts + self.name.len() + self.label.len() + self.meaning.len()
+    }
+
+    /// Everything that is wrong with it on its own, apart from what its schema and example say.
+    #[must_use]
+    pub fn problems(&self) -> Vec<FieldProblem> {
+        let mut problems = Vec::new();
+        let mut wrong = |field: &str, detail: String| problems.push(FieldProblem::new(field, detail));
+        if !is_valid_name(&self.name) || self.name != canonical(&self.name) {
+            wrong(
+                "name",
+                format!("must begin with a letter and have at most {NAME_LENGTH_MAX} letters, digits, '_', '.' or '/'"),
+            );
+        } else if self.name.starts_with(LEGACY_PREFIX) {
+            wrong("name", format!("must not begin with {LEGACY_PREFIX}, which webhooks for {LEGACY} would get"));
+        }
+        let plain = |text: &str| text.chars().all(|c| !c.is_control());
+        let label = self.label.chars().count();
+        if !(1..=Self::LABEL_LENGTH_MAX).contains(&label) || !plain(&self.label) || self.label.trim() != self.label {
+            wrong("label", format!("must be one line of 1 to {} characters", Self::LABEL_LENGTH_MAX));
+        }
+        if KnownType::find(&self.label).is_some() {
+            wrong("label", "means a type that is built in".to_owned());
+        }
+        if self.meaning.chars().count() > Self::MEANING_LENGTH_MAX || !plain(&self.meaning) {
+            wrong("meaning", format!("must be one line of at most {} characters", Self::MEANING_LENGTH_MAX));
+        }
+        for (field, text) in [("schema", &self.schema), ("example", &self.example)] {
+            if text.as_ref().is_some_and(|text| text.len() > Self::TEXT_BYTES_MAX) {
+                wrong(field, format!("must have at most {} bytes", Self::TEXT_BYTES_MAX));
+            }
+        }
+        problems
+    }
+}
+
 /// Upper case, with blanks and hyphens as underscores.
 #[must_use]
 pub fn canonical(text: &str) -> String {
@@ -237,7 +340,7 @@ pub fn wire_name(name: &str) -> &str {
 pub fn matching<'a>(subscribed: &'a [String], event_type: &str) -> Option<&'a str> {
     let find = |wanted: &str| subscribed.iter().map(String::as_str).find(|name| *name == wanted);
     find(event_type)
-        .or_else(|| if event_type.starts_with("ID_VERIFICATION_") { find(LEGACY) } else { None })
+        .or_else(|| if event_type.starts_with(LEGACY_PREFIX) { find(LEGACY) } else { None })
         .or_else(|| find(WILDCARD))
 }
 
@@ -298,6 +401,40 @@ mod tests {
         assert_eq!(matching(&both, "ID_VERIFICATION_EXPIRED"), Some("ID_VERIFICATION_EXPIRED"));
         assert_eq!(matching(&["*".to_owned()], "SOS_REPORT"), Some("*"));
         assert_eq!(matching(&legacy, "SOS_REPORT"), None);
+    }
+
+    fn custom(name: &str, label: &str) -> CustomType {
+        CustomType {
+            name: name.to_owned(),
+            label: label.to_owned(),
+            group: Group::Other,
+            meaning: String::new(),
+            schema: None,
+            example: None,
+            version: 1,
+            created_at: Timestamp::from_millis(1),
+            created_by: "alice".to_owned(),
+            updated_at: Timestamp::from_millis(1),
+            updated_by: "alice".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_type_of_ones_own_can_not_be_mistaken_for_another() {
+        let fields = |one: &CustomType| one.problems().into_iter().map(|problem| problem.field).collect::<Vec<_>>();
+        assert_eq!(fields(&custom("ORDER/PAID", "Order paid")), [""; 0]);
+        for name in ["", "1ST", "order", "ORDER PAID", "ID_VERIFICATION_X", &"X".repeat(65)] {
+            assert_eq!(fields(&custom(name, "x")), ["name"], "{name:?}");
+        }
+        for label in ["", " x", "a\nb", "sos report", "Identification Cancelled", &"x".repeat(65)] {
+            assert_eq!(fields(&custom("ORDER", label)), ["label"], "{label:?}");
+        }
+        let long = Some("x".repeat(CustomType::TEXT_BYTES_MAX + 1));
+        let large = CustomType { schema: long.clone(), example: long, meaning: "a\nb".to_owned(), ..custom("A", "a") };
+        assert_eq!(fields(&large), ["meaning", "schema", "example"]);
+        assert!(custom("ORDER/PAID", "Money is here").is_called("money-is here"));
+        assert!(custom("ORDER/PAID", "x").is_called("order/paid") && !custom("ORDER", "x").is_called("order/paid"));
+        assert_eq!(Group::parse("kyb"), Some(Group::Kyb));
     }
 
     #[test]

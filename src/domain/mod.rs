@@ -6,11 +6,16 @@
 
 pub mod address;
 pub mod attempt;
+pub mod audit;
+pub mod credentials;
 pub mod delivery;
+pub mod email;
 pub mod event;
 pub mod event_type;
+pub mod filter;
 pub mod health;
 pub mod id;
+pub mod links;
 pub mod references;
 pub mod retry;
 pub mod secret;

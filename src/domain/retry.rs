@@ -52,6 +52,19 @@ impl RetryPlan {
         self.count.saturating_add(1)
     }
 
+    /// When each automatic attempt is made at the earliest, counted from the first, if none
+    /// succeeds and none takes any time.
+    #[must_use]
+    pub fn schedule(&self) -> Vec<Duration> {
+        let mut at = Duration::ZERO;
+        let mut times = vec![at];
+        while let Some(delay) = self.delay_after(u16::try_from(times.len()).unwrap_or(u16::MAX), None, 0.0) {
+            at = at.saturating_add(delay);
+            times.push(at);
+        }
+        times
+    }
+
     /// How long to wait after `attempts_made` automatic attempts, or `None` when the plan is used
     /// up. `retry_after` may only push the attempt later, and jitter (`unit_random` in `[0, 1)`)
     /// never brings it forward.
@@ -90,6 +103,14 @@ mod tests {
         let doubling = plan(5, Backoff::Exponential);
         let waits: Vec<_> = (1..=6).map(|made| doubling.delay_after(made, None, 0.0).map(|d| d.as_secs())).collect();
         assert_eq!(waits, [Some(10), Some(20), Some(40), Some(60), Some(60), None]);
+    }
+
+    #[test]
+    fn the_schedule_adds_the_waits_up() {
+        let seconds = |plan: RetryPlan| plan.schedule().iter().map(Duration::as_secs).collect::<Vec<_>>();
+        assert_eq!(seconds(plan(0, Backoff::Fixed)), [0]);
+        assert_eq!(seconds(plan(2, Backoff::Fixed)), [0, 10, 20]);
+        assert_eq!(seconds(plan(5, Backoff::Exponential)), [0, 10, 30, 70, 130, 190]);
     }
 
     proptest! {

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::credentials::{ClientTls, OAuth};
+use super::email::FailureEmail;
 use super::event_type;
+use super::filter::Filter;
 use super::id::WebhookId;
 use super::retry::{Backoff, RetryPlan};
 use super::secret::Secret;
@@ -14,7 +17,7 @@ use super::signature::SigningKey;
 use super::time::Timestamp;
 
 /// One receiver and how to reach it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Webhook {
     /// Stable over renaming.
     pub id: WebhookId,
@@ -40,6 +43,18 @@ pub struct Webhook {
     pub timeout: Duration,
     /// The most exchanges under way at once.
     pub max_in_flight: u16,
+    /// The most attempts begun in a second; `None` for no limit.
+    pub rate_per_second: Option<u32>,
+    /// One delivery at a time, in order of acceptance; one that fails holds up those behind it.
+    pub ordered: bool,
+    /// Which payloads it gets; the others are shown as skipped.
+    pub filter: Filter,
+    /// Who is told when deliveries fail for good.
+    pub failure_email: Option<FailureEmail>,
+    /// How to get an access token.
+    pub oauth: Option<OAuth>,
+    /// Private certificates.
+    pub tls: ClientTls,
     /// When it was created.
     pub created_at: Timestamp,
     /// When it last changed.
@@ -132,6 +147,8 @@ impl Webhook {
     pub const TIMEOUT_RANGE: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(120);
     /// The most exchanges a webhook may have under way.
     pub const IN_FLIGHT_MAX: u16 = 1000;
+    /// The highest rate that can be asked for.
+    pub const RATE_MAX: u32 = 10_000;
     /// How long a deleted webhook can be restored.
     pub const RESTORE_WINDOW: Duration = Duration::from_mins(10);
     /// How long a replaced signing key goes on signing, unless said otherwise.
@@ -162,6 +179,14 @@ impl Webhook {
         self.check_headers(reserved, &mut problems);
         self.check_signing_key(&mut problems);
         self.check_numbers(&mut problems);
+        problems.extend(self.filter.problems());
+        problems.extend(self.failure_email.as_ref().map(FailureEmail::problems).unwrap_or_default());
+        problems.extend(self.tls.problems());
+        if !self.tls.is_empty() && Url::parse(&self.url).is_ok_and(|url| url.scheme() == "http") {
+            let detail = "is of no use with an http:// URL, where nothing is encrypted; use https://, or clear it";
+            problems.push(FieldProblem::new("tls", detail));
+        }
+        self.check_oauth(&mut problems);
         problems
     }
 
@@ -182,17 +207,37 @@ impl Webhook {
     }
 
     fn check_url(&self, problems: &mut Vec<FieldProblem>) {
-        let mut wrong = |detail: &str| problems.push(FieldProblem::new("url", detail));
-        if self.url.len() > Self::URL_LENGTH_MAX {
-            return wrong("is longer than 2048 bytes");
+        if let Err(detail) = Self::check_url_shape(&self.url) {
+            problems.push(FieldProblem::new("url", detail));
         }
-        match Url::parse(&self.url) {
-            Err(error) => wrong(&format!("is not a URL: {error}; expected https://host/path")),
-            Ok(url) if !matches!(url.scheme(), "https" | "http") => wrong("must begin with https:// or http://"),
-            Ok(url) if !url.username().is_empty() || url.password().is_some() => {
-                wrong("may not hold a user name or password; send them in a secret Authorization header instead");
+    }
+
+    /// Whether a text can be the URL of a receiver or an authorization server.
+    pub(super) fn check_url_shape(text: &str) -> Result<(), String> {
+        if text.len() > Self::URL_LENGTH_MAX {
+            return Err("is longer than 2048 bytes".to_owned());
+        }
+        match Url::parse(text) {
+            Err(error) => Err(format!("is not a URL: {error}; expected https://host/path")),
+            Ok(url) if !matches!(url.scheme(), "https" | "http") => {
+                Err("must begin with https:// or http://".to_owned())
             }
-            Ok(_) => {}
+            Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+                Err("may not hold a user name or password; send them in a secret Authorization header instead"
+                    .to_owned())
+            }
+            Ok(_) => Ok(()),
+        }
+    }
+
+    fn check_oauth(&self, problems: &mut Vec<FieldProblem>) {
+        let Some(oauth) = &self.oauth else { return };
+        problems.extend(oauth.problems());
+        for (place, header) in self.headers.iter().enumerate() {
+            if header.name.eq_ignore_ascii_case("authorization") {
+                let detail = "is set from the OAuth access token; remove one of the two";
+                problems.push(FieldProblem::new(format!("headers[{place}].name"), detail));
+            }
         }
     }
 
@@ -262,6 +307,8 @@ impl Webhook {
         );
         check(Self::TIMEOUT_RANGE.contains(&self.timeout), "timeout_seconds", "must be 1 to 120");
         check((1..=Self::IN_FLIGHT_MAX).contains(&self.max_in_flight), "max_in_flight", "must be 1 to 1000");
+        let rate_ok = self.rate_per_second.is_none_or(|rate| (1..=Self::RATE_MAX).contains(&rate));
+        check(rate_ok, "rate_per_second", "must be 1 to 10000, or null for no limit");
     }
 }
 
@@ -289,6 +336,12 @@ pub(crate) mod tests {
             },
             timeout: Duration::from_secs(10),
             max_in_flight: 8,
+            rate_per_second: None,
+            ordered: false,
+            filter: Filter::default(),
+            failure_email: None,
+            oauth: None,
+            tls: ClientTls::default(),
             created_at: Timestamp::default(),
             updated_at: Timestamp::default(),
             updated_by: "root".to_owned(),
@@ -313,6 +366,16 @@ pub(crate) mod tests {
         assert_eq!(fields(|w| w.retry.interval = Duration::ZERO), ["retry.interval_seconds"]);
         assert_eq!(fields(|w| w.timeout = Duration::from_secs(121)), ["timeout_seconds"]);
         assert_eq!(fields(|w| w.max_in_flight = 0), ["max_in_flight"]);
+    }
+
+    #[test]
+    fn certificates_are_of_no_use_without_tls() {
+        let with = |url: &str| {
+            let ca = Some("-----BEGIN CERTIFICATE-----".to_owned());
+            fields(|w| (w.url, w.tls) = (url.to_owned(), ClientTls { ca, ..ClientTls::default() }))
+        };
+        assert_eq!(with("http://risk.example.net/"), ["tls"]);
+        assert_eq!(with("https://risk.example.net/"), [""; 0]);
     }
 
     #[test]

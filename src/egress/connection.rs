@@ -23,6 +23,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use url::Url;
 
+use super::probe::TlsFailure;
+use super::tls::TlsProfile;
 use crate::domain::attempt::ErrorKind;
 
 /// The longest response head, and the longest body that is read to keep a connection, in bytes.
@@ -40,15 +42,21 @@ pub(super) struct Origin {
     tls: bool,
     host: Box<str>,
     port: u16,
+    /// Whom it trusted and what it showed; kept alive here, so that no other can be taken for it.
+    profile: Option<TlsProfile>,
 }
 
 impl Origin {
-    pub(super) fn of(url: &Url) -> Option<Self> {
-        Some(Self { tls: is_tls(url), host: url.host_str()?.into(), port: url.port_or_known_default()? })
+    pub(super) fn of(url: &Url, profile: Option<&TlsProfile>) -> Option<Self> {
+        let (host, port) = (url.host_str()?.into(), url.port_or_known_default()?);
+        Some(Self { tls: is_tls(url), host, port, profile: profile.cloned() })
     }
 
-    pub(super) fn serves(&self, url: &Url) -> bool {
-        self.tls == is_tls(url) && Some(self.port) == url.port_or_known_default() && url.host_str() == Some(&*self.host)
+    pub(super) fn serves(&self, url: &Url, profile: Option<&TlsProfile>) -> bool {
+        self.tls == is_tls(url)
+            && Some(self.port) == url.port_or_known_default()
+            && url.host_str() == Some(&*self.host)
+            && self.profile.as_ref() == profile
     }
 }
 
@@ -77,6 +85,8 @@ pub(super) struct Failure {
     pub(super) kind: ErrorKind,
     /// The request, when not one byte of it was sent.
     pub(super) unsent: Option<WireRequest>,
+    /// Why the receiver ended the TLS session, if it did.
+    pub(super) tls: Option<TlsFailure>,
 }
 
 impl Connection {
@@ -112,7 +122,8 @@ impl Connection {
         };
         let (unsent, error) = (error.take_message(), error.into_error());
         tracing::debug!(%error, "no response");
-        Err(Failure { kind: self.classify(&error), unsent })
+        let kind = self.classify(&error);
+        Err(Failure { kind, unsent, tls: io_cause(&error).filter(|_| kind == ErrorKind::Tls).map(TlsFailure::of_io) })
     }
 
     fn classify(&self, error: &hyper::Error) -> ErrorKind {

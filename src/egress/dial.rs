@@ -4,7 +4,6 @@
 //! is dialled is one that the policy has just permitted, and when one address of a name is
 //! denied, none is dialled.
 
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -12,11 +11,14 @@ use http::HeaderValue;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsConnector;
 use url::{Host, Position, Url};
 
-use super::Settings;
 use super::connection::{Connection, Origin, Stream, is_tls};
+use super::probe::{Session, TlsFailure, Trace, Unreached};
 use super::resolve::Resolver;
+use super::tls::{TlsProfile, connector_for};
+use super::{Settings, UrlProblem};
 use crate::domain::attempt::{ErrorKind, Phases};
 
 /// The longest that one address is waited for.
@@ -32,6 +34,8 @@ pub(super) struct Progress {
     stage_started: Instant,
     phases: Phases,
     pub(super) peer: Option<SocketAddr>,
+    /// What the steps meet, for those who want to know.
+    trace: Option<Box<Trace>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +49,24 @@ pub(super) enum Stage {
 
 impl Progress {
     pub(super) fn start(now: Instant) -> Self {
-        Self { started: now, stage: Stage::Before, stage_started: now, phases: Phases::default(), peer: None }
+        let (stage, phases) = (Stage::Before, Phases::default());
+        Self { started: now, stage, stage_started: now, phases, peer: None, trace: None }
+    }
+
+    /// Keeps what the steps meet.
+    pub(super) fn tracing(now: Instant) -> Self {
+        Self { trace: Some(Box::default()), ..Self::start(now) }
+    }
+
+    /// Notes something, if somebody wants to know.
+    pub(super) fn note(&mut self, what: impl FnOnce(&mut Trace)) {
+        if let Some(trace) = &mut self.trace {
+            what(trace);
+        }
+    }
+
+    pub(super) fn into_trace(self) -> Trace {
+        self.trace.map(|trace| *trace).unwrap_or_default()
     }
 
     pub(super) fn enter(&mut self, stage: Stage) {
@@ -90,12 +111,13 @@ impl Progress {
 /// A fresh connection to the origin of `url`, which has passed [`super::check::shape`].
 pub(super) async fn dial(
     url: &Url,
+    tls: Option<&TlsProfile>,
     settings: &Settings,
     resolver: &Resolver,
     deadline: Instant,
     progress: &mut Progress,
 ) -> Result<Box<Connection>, ErrorKind> {
-    let origin = Origin::of(url).ok_or(ErrorKind::Blocked)?;
+    let origin = Origin::of(url, tls).ok_or(ErrorKind::Blocked)?;
     let host = HeaderValue::from_str(&url[Position::BeforeHost..Position::AfterPort]);
     let host = host.map_err(|_| ErrorKind::Blocked)?;
     let addresses = permitted_addresses(url, settings, resolver, progress).await?;
@@ -106,7 +128,7 @@ pub(super) async fn dial(
     let _ = tcp.set_nodelay(true);
     let stream = if is_tls(url) {
         progress.enter(Stage::Secure);
-        secure(url, tcp, settings).await?
+        secure(url, tls, tcp, settings, progress).await?
     } else {
         Stream::Plain(tcp)
     };
@@ -125,16 +147,28 @@ async fn permitted_addresses(
         Host::Ipv6(ip) => vec![ip.into()],
         Host::Domain(name) => {
             progress.enter(Stage::Resolve);
-            resolver.lookup(name).await.map_err(|_| ErrorKind::Dns)?
+            let found = resolver.lookup(name).await;
+            found.map_err(|why| {
+                progress.note(|trace| trace.unresolved = Some(why));
+                ErrorKind::Dns
+            })?
         }
     };
+    progress.note(|trace| trace.addresses.clone_from(&addresses));
     for ip in &addresses {
         if let Err(denied) = settings.policy.check(*ip) {
             tracing::warn!(host = url.host_str(), %denied, "the address is not dialled");
+            progress.note(|trace| trace.denied = Some(denied_of(url, &addresses, settings)));
             return Err(ErrorKind::Blocked);
         }
     }
     Ok(addresses)
+}
+
+/// All that is denied, in the words of a save.
+fn denied_of(url: &Url, addresses: &[IpAddr], settings: &Settings) -> UrlProblem {
+    let denied = addresses.iter().filter_map(|ip| settings.policy.check(*ip).err()).collect();
+    UrlProblem::Denied { host: url.host_str().unwrap_or_default().to_owned(), denied }
 }
 
 /// Tries one address after another, each for a fair share of the time that is left.
@@ -153,22 +187,35 @@ async fn connect_any(
         let remaining = deadline.saturating_duration_since(Instant::now());
         // `left` is at most ADDRESSES_MAX.
         let share = (remaining / u32::try_from(left).unwrap_or(u32::MAX)).min(CONNECT_MAX);
-        match timeout(share, TcpStream::connect(peer)).await {
+        let why = match timeout(share, TcpStream::connect(peer)).await {
             Ok(Ok(stream)) => return Ok((stream, peer)),
             Ok(Err(error)) => {
                 tracing::debug!(%peer, %error, "not connected");
-                if error.kind() == io::ErrorKind::TimedOut {
-                    failure = ErrorKind::ConnectTimeout;
-                }
+                Unreached::from(error.kind())
             }
-            Err(_) => failure = ErrorKind::ConnectTimeout,
+            Err(_) => Unreached::NoAnswer,
+        };
+        if why == Unreached::NoAnswer {
+            failure = ErrorKind::ConnectTimeout;
         }
+        progress.note(|trace| trace.unreached.push((peer, why)));
     }
     Err(failure)
 }
 
-async fn secure(url: &Url, tcp: TcpStream, settings: &Settings) -> Result<Stream, ErrorKind> {
-    let connector = settings.tls.as_ref().ok_or(ErrorKind::Tls)?;
+async fn secure(
+    url: &Url,
+    profile: Option<&TlsProfile>,
+    tcp: TcpStream,
+    settings: &Settings,
+    progress: &mut Progress,
+) -> Result<Stream, ErrorKind> {
+    let Some(mut connector) = connector_for(&settings.trust, profile).await else {
+        progress.note(|trace| trace.tls_failure = Some(TlsFailure::NoRoots));
+        return Err(ErrorKind::Tls);
+    };
+    // A resumed session would say nothing of the certificate as it is now.
+    progress.note(|_| connector = without_resumption(&connector));
     let name = match url.host().ok_or(ErrorKind::Blocked)? {
         Host::Ipv4(ip) => ServerName::from(IpAddr::V4(ip)),
         Host::Ipv6(ip) => ServerName::from(IpAddr::V6(ip)),
@@ -179,10 +226,20 @@ async fn secure(url: &Url, tcp: TcpStream, settings: &Settings) -> Result<Stream
         }
     };
     match connector.connect(name, tcp).await {
-        Ok(stream) => Ok(Stream::Tls(Box::new(stream))),
+        Ok(stream) => {
+            progress.note(|trace| trace.session = Some(Session::of(stream.get_ref().1)));
+            Ok(Stream::Tls(Box::new(stream)))
+        }
         Err(error) => {
             tracing::debug!(host = url.host_str(), %error, "no TLS");
+            progress.note(|trace| trace.tls_failure = Some(TlsFailure::of_io(&error)));
             Err(ErrorKind::Tls)
         }
     }
+}
+
+fn without_resumption(connector: &TlsConnector) -> TlsConnector {
+    let mut config = rustls::ClientConfig::clone(connector.config());
+    config.resumption = rustls::client::Resumption::disabled();
+    TlsConnector::from(std::sync::Arc::new(config))
 }

@@ -21,28 +21,32 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_rustls::TlsConnector;
 use url::{Position, Url};
 
 use crate::domain::address::AddressPolicy;
 use crate::domain::attempt::{ErrorKind, Outcome};
+use crate::domain::credentials::ClientTls;
 
 mod check;
 mod connection;
 mod dial;
 mod pool;
+mod probe;
 mod resolve;
 mod retry_after;
 mod tls;
 
 pub use check::UrlProblem;
+pub use probe::{Probe, Session, TlsFailure, Trace, Unreached, Unresolved};
 pub use resolve::Names;
 pub use retry_after::parse_retry_after;
+pub use tls::{TlsProblem, TlsProfile};
 
 use connection::{Connection, Drain, Failure, WireRequest, WireResponse};
 use dial::{Progress, Stage};
 use pool::Pool;
 use resolve::Resolver;
+use tls::Trust;
 
 /// How long a body may still come after the status line has decided the attempt.
 const DRAIN_MAX: Duration = Duration::from_secs(1);
@@ -52,6 +56,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(1);
 const DRAINS_MAX: usize = 64;
 
 /// One `POST`.
+#[derive(Clone)]
 pub struct Request {
     /// Where to; `http` or `https`.
     pub url: Url,
@@ -62,6 +67,8 @@ pub struct Request {
     pub body: Bytes,
     /// From the first step until the status line, all in all.
     pub timeout: Duration,
+    /// Certificates of the webhook's own. A connection serves one profile only.
+    pub tls: Option<TlsProfile>,
 }
 
 /// Something that makes HTTP exchanges. Infallible: a failure on the wire is an [`Outcome`], so
@@ -71,6 +78,22 @@ pub trait Transport: Send + Sync + 'static {
     ///
     /// Dropping the future closes the connection it was using.
     fn send<'a>(&'a self, pool_key: u64, request: Request) -> Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
+
+    /// [`Self::send`] for an answer that matters, such as an access token: the body comes along
+    /// when it is complete, at most `body_max` bytes long, and there before the deadline.
+    fn fetch<'a>(
+        &'a self,
+        pool_key: u64,
+        request: Request,
+        body_max: usize,
+    ) -> Pin<Box<dyn Future<Output = (Outcome, Option<Bytes>)> + Send + 'a>>;
+
+    /// A webhook's own certificates in the form that requests carry; `None` when it has none.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsProblem`], which saving the webhook prevents.
+    fn tls_profile(&self, tls: &ClientTls) -> Result<Option<TlsProfile>, TlsProblem>;
 }
 
 /// What [`Egress`] is built from. The default permits globally routable receivers only, by
@@ -122,7 +145,7 @@ pub struct Egress {
 struct Settings {
     policy: AddressPolicy,
     allow_http: bool,
-    tls: Option<TlsConnector>,
+    trust: Arc<Trust>,
     /// Counts the changes. Connections of an earlier generation are not reused.
     generation: u64,
 }
@@ -137,9 +160,9 @@ impl Egress {
     /// then fails, one attempt at a time.
     pub fn new(options: EgressOptions) -> Result<Self, EgressError> {
         let EgressOptions { policy, allow_http, ca_file, names } = options;
-        let tls = tls::connector(ca_file.as_deref())?;
+        let trust = Arc::new(Trust::new(ca_file.as_deref())?);
         Ok(Self {
-            settings: ArcSwap::from_pointee(Settings { policy, allow_http, tls, generation: 0 }),
+            settings: ArcSwap::from_pointee(Settings { policy, allow_http, trust, generation: 0 }),
             resolver: ArcSwap::from_pointee(Resolver::new(names)),
             pool: Arc::new(Pool::default()),
             drains: Arc::new(Semaphore::new(DRAINS_MAX)),
@@ -149,20 +172,21 @@ impl Egress {
     /// From now on, dials by this policy only. Idle connections are closed; exchanges that are
     /// under way end as they began, and their connections are closed after them.
     pub fn update_policy(&self, policy: AddressPolicy) {
-        let next = |old: &Settings| (policy.clone(), old.allow_http, old.tls.clone());
+        let next = |old: &Settings| (policy.clone(), old.allow_http, Arc::clone(&old.trust));
         self.swap_settings(next);
     }
 
-    /// [`Self::update_policy`] for all options: re-reads what [`Self::new`] read.
+    /// [`Self::update_policy`] for all options: re-reads what [`Self::new`] read. A
+    /// [`TlsProfile`] that was made before goes on with the new roots.
     ///
     /// # Errors
     ///
     /// As for [`Self::new`]; nothing has changed then.
     pub fn update(&self, options: EgressOptions) -> Result<(), EgressError> {
         let EgressOptions { policy, allow_http, ca_file, names } = options;
-        let tls = tls::connector(ca_file.as_deref())?;
+        let trust = Arc::new(Trust::new(ca_file.as_deref())?);
         self.resolver.store(Arc::new(Resolver::new(names)));
-        self.swap_settings(|_| (policy.clone(), allow_http, tls.clone()));
+        self.swap_settings(|_| (policy.clone(), allow_http, Arc::clone(&trust)));
         Ok(())
     }
 
@@ -201,10 +225,10 @@ impl Egress {
         self.pool.count()
     }
 
-    fn swap_settings(&self, next: impl Fn(&Settings) -> (AddressPolicy, bool, Option<TlsConnector>)) {
+    fn swap_settings(&self, next: impl Fn(&Settings) -> (AddressPolicy, bool, Arc<Trust>)) {
         self.settings.rcu(|old| {
-            let (policy, allow_http, tls) = next(old);
-            Settings { policy, allow_http, tls, generation: old.generation + 1 }
+            let (policy, allow_http, trust) = next(old);
+            Settings { policy, allow_http, trust, generation: old.generation + 1 }
         });
         self.pool.start_over(self.settings.load().generation);
     }
@@ -246,17 +270,8 @@ impl Egress {
         let mut progress = Progress::start(now);
         let attempt = self.attempt(pool_key, request, deadline, &mut progress);
         let answer = timeout_at(deadline, attempt).await.unwrap_or_else(|_| Err(progress.late()));
-        let (duration, phases) = progress.finish();
-        let peer = progress.peer;
-        match answer {
-            Err(kind) => (Outcome { result: Err(kind), duration, phases, peer, retry_after: None }, None),
-            Ok((response, connection)) => {
-                let (head, body) = response.into_parts();
-                let retry_after = retry_after::of_response(head.status, &head.headers);
-                let result = Ok(head.status.as_u16());
-                (Outcome { result, duration, phases, peer, retry_after }, Some((connection, body)))
-            }
-        }
+        let outcome = outcome_of(answer.as_ref().map(|(response, _)| response).map_err(|kind| *kind), &mut progress);
+        (outcome, answer.ok().map(|(response, connection)| (connection, response.into_body())))
     }
 
     async fn attempt(
@@ -266,19 +281,14 @@ impl Egress {
         deadline: Instant,
         progress: &mut Progress,
     ) -> Result<(WireResponse, Box<Connection>), ErrorKind> {
-        let Request { url, headers, body, timeout: _ } = request;
+        let Request { url, headers, body, timeout: _, tls } = request;
         let settings = self.settings.load_full();
         check::shape(&url, settings.allow_http).map_err(|problem| {
             tracing::warn!(%problem, "the URL is not dialled");
             ErrorKind::Blocked
         })?;
-        let mut wire = http::Request::new(Full::new(body));
-        *wire.method_mut() = Method::POST;
-        *wire.headers_mut() = headers;
-        for name in [CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION] {
-            wire.headers_mut().remove(name);
-        }
-        if let Some(connection) = self.pool.take(pool_key, &url, Instant::now()) {
+        let mut wire = wire_request(headers, body);
+        if let Some(connection) = self.pool.take(pool_key, &url, tls.as_ref(), Instant::now()) {
             match exchange_on(connection, &url, wire, progress).await {
                 Ok(answer) => return Ok(answer),
                 // The peer hung up while the connection lay idle. Nothing was sent, so a fresh
@@ -287,7 +297,8 @@ impl Egress {
                 Err(Failure { kind, .. }) => return Err(kind),
             }
         }
-        let connection = dial::dial(&url, &settings, &self.resolver.load_full(), deadline, progress).await?;
+        let resolver = self.resolver.load_full();
+        let connection = dial::dial(&url, tls.as_ref(), &settings, &resolver, deadline, progress).await?;
         exchange_on(connection, &url, wire, progress).await.map_err(|failed| failed.kind)
     }
 }
@@ -296,6 +307,36 @@ impl Transport for Egress {
     fn send<'a>(&'a self, pool_key: u64, request: Request) -> Pin<Box<dyn Future<Output = Outcome> + Send + 'a>> {
         Box::pin(self.send_and_drain(pool_key, request))
     }
+
+    fn fetch<'a>(
+        &'a self,
+        pool_key: u64,
+        request: Request,
+        body_max: usize,
+    ) -> Pin<Box<dyn Future<Output = (Outcome, Option<Bytes>)> + Send + 'a>> {
+        Box::pin(Egress::fetch(self, pool_key, request, body_max))
+    }
+
+    fn tls_profile(&self, tls: &ClientTls) -> Result<Option<TlsProfile>, TlsProblem> {
+        TlsProfile::new(tls)
+    }
+}
+
+fn wire_request(headers: HeaderMap, body: Bytes) -> WireRequest {
+    let mut wire = http::Request::new(Full::new(body));
+    *wire.method_mut() = Method::POST;
+    *wire.headers_mut() = headers;
+    for name in [CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION] {
+        wire.headers_mut().remove(name);
+    }
+    wire
+}
+
+/// What is told of an exchange that ended just now.
+fn outcome_of(answer: Result<&WireResponse, ErrorKind>, progress: &mut Progress) -> Outcome {
+    let (duration, phases) = progress.finish();
+    let retry_after = answer.ok().and_then(|head| retry_after::of_response(head.status(), head.headers()));
+    Outcome { result: answer.map(|head| head.status().as_u16()), duration, phases, peer: progress.peer, retry_after }
 }
 
 async fn exchange_on(
@@ -308,11 +349,13 @@ async fn exchange_on(
     progress.peer = Some(connection.peer);
     let target = &url[Position::BeforePath..Position::AfterQuery];
     if connection.target.path_and_query().map(http::uri::PathAndQuery::as_str) != Some(target) {
-        connection.target = target_of(url).ok_or(Failure { kind: ErrorKind::Blocked, unsent: None })?;
+        connection.target = target_of(url).ok_or(Failure { kind: ErrorKind::Blocked, unsent: None, tls: None })?;
     }
     *wire.uri_mut() = connection.target.clone();
     wire.headers_mut().insert(HOST, connection.host.clone());
-    let response = connection.exchange(wire).await?;
+    let response = connection.exchange(wire).await.inspect_err(|failed| {
+        progress.note(|trace| trace.tls_failure = failed.tls);
+    })?;
     progress.first_byte();
     Ok((response, connection))
 }

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep};
 use url::Url;
 
 use super::connection::Connection;
+use super::tls::TlsProfile;
 
 /// A webhook's receivers are one origin, but for a moment after its URL is edited two.
 const PER_KEY_MAX: usize = 8;
@@ -42,12 +43,12 @@ struct Idle {
 }
 
 impl Pool {
-    /// An idle connection of this key to the origin of `url`; the one used last, as it is the
+    /// An idle connection of this key to the origin of `url` with these certificates; the one used last, as it is the
     /// least likely to have been closed by the peer.
-    pub(super) fn take(&self, key: u64, url: &Url, now: Instant) -> Option<Box<Connection>> {
+    pub(super) fn take(&self, key: u64, url: &Url, tls: Option<&TlsProfile>, now: Instant) -> Option<Box<Connection>> {
         let mut shelves = self.lock();
         let shelf = shelves.by_key.get_mut(&key)?;
-        let fits = |idle: &Idle| now < idle.since + IDLE_TIME_MAX && idle.connection.origin.serves(url);
+        let fits = |idle: &Idle| now < idle.since + IDLE_TIME_MAX && idle.connection.origin.serves(url, tls);
         let at = shelf.iter().rposition(fits)?;
         let idle = shelf.remove(at);
         shelves.count -= 1;

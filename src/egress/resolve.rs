@@ -23,6 +23,8 @@ use hickory_resolver::proto::rr::{Name, RecordType};
 use hickory_resolver::{Hosts, TokioResolver, system_conf};
 use tokio::time::{Instant, timeout};
 
+use super::probe::Unresolved;
+
 /// The longest a lookup takes, all name servers and search domains included.
 pub(super) const LOOKUP_MAX: Duration = Duration::from_secs(5);
 
@@ -42,10 +44,6 @@ pub enum Names {
     /// Exactly these answers, by lower-case name; every other name fails. For tests.
     Fixed(HashMap<String, Vec<IpAddr>>),
 }
-
-/// The name did not resolve; which of the many reasons makes no difference to a delivery.
-#[derive(Debug)]
-pub(super) struct NotResolved;
 
 pub(super) struct Resolver {
     names: Names,
@@ -71,17 +69,17 @@ impl Resolver {
 
     /// Every address of `host`, IPv4 first: a host that has both is almost always reachable by
     /// IPv4, while IPv6 that is announced but broken is common. Never empty.
-    pub(super) async fn lookup(&self, host: &str) -> Result<Vec<IpAddr>, NotResolved> {
+    pub(super) async fn lookup(&self, host: &str) -> Result<Vec<IpAddr>, Unresolved> {
         let found = match &self.names {
             Names::Fixed(answers) => answers.get(host).cloned().unwrap_or_default(),
             Names::System | Names::Servers(_) => {
-                timeout(LOOKUP_MAX, self.lookup_live(host)).await.map_err(|_| NotResolved)??
+                timeout(LOOKUP_MAX, self.lookup_live(host)).await.map_err(|_| Unresolved::NoAnswer)??
             }
         };
-        if found.is_empty() { Err(NotResolved) } else { Ok(found) }
+        if found.is_empty() { Err(Unresolved::NoSuchName) } else { Ok(found) }
     }
 
-    async fn lookup_live(&self, host: &str) -> Result<Vec<IpAddr>, NotResolved> {
+    async fn lookup_live(&self, host: &str) -> Result<Vec<IpAddr>, Unresolved> {
         self.notice_changes().await;
         let loaded = self.loaded.load_full();
         let listed = loaded.listed(host);
@@ -93,10 +91,14 @@ impl Resolver {
             // RFC 6761: never asked of a name server.
             return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
         }
-        let dns = loaded.dns.as_ref().ok_or(NotResolved)?;
+        let dns = loaded.dns.as_ref().ok_or(Unresolved::NoServer)?;
         let answer = dns.lookup_ip(host).await.map_err(|error| {
             tracing::debug!(host, %error, "the name did not resolve");
-            NotResolved
+            match error {
+                error if error.is_no_records_found() => Unresolved::NoSuchName,
+                NetError::Timeout => Unresolved::NoAnswer,
+                _ => Unresolved::Failed,
+            }
         })?;
         Ok(answer.iter().collect())
     }

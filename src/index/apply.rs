@@ -11,7 +11,8 @@ use sled::Tree;
 use super::rows::{self, ATTEMPTS_INLINE, AttemptRow, DeliveryParts, DeliveryRow, EventRow};
 use super::{Index, Pending, Result, contained};
 use crate::domain::attempt::Attempt;
-use crate::domain::delivery::Delivery;
+use crate::domain::audit::AuditRecord;
+use crate::domain::delivery::{Delivery, State};
 use crate::domain::event::{Event, Location};
 use crate::domain::id::{DeliveryId, EventId, WebhookId};
 use crate::domain::time::Day;
@@ -79,21 +80,31 @@ impl Batch<'_> {
         self.facts == 0
     }
 
-    /// An event was accepted for these webhooks, each with its version.
-    pub fn accepted(&mut self, event: &Event, targets: &[(WebhookId, u32)], location: Location, payload_length: usize) {
+    /// An event was accepted for these webhooks, each with its version; the filters of `skipped`
+    /// did not let it through, and their deliveries are there to be seen only.
+    pub fn accepted(
+        &mut self,
+        event: &Event,
+        targets: &[(WebhookId, u32)],
+        skipped: &[(WebhookId, u32)],
+        location: Location,
+        payload_length: usize,
+    ) {
         self.facts += 1;
         let home = Home::Day(event.created_at().day());
-        self.put_event(home, event, location, payload_length, targets.len());
+        self.put_event(home, EventRow::new(event, location, payload_length, targets.len(), skipped.len()), event);
         if let Some(known) = &event.idempotency {
             let key = rows::idempotency_key(&event.token, &known.key);
             let row = rows::idempotency_row(&key, event.id, known.digest);
             self.other(format!("idem.{}", event.created_at().day()), key, Some(row));
         }
-        for (ordinal, (webhook, version)) in (0..).zip(targets) {
+        let targets = targets.iter().map(|target| (target, Delivery::accepted(event.created_at())));
+        let skipped = skipped.iter().map(|target| (target, Delivery::skipped()));
+        for (ordinal, ((webhook, version), delivery)) in (0..).zip(targets.chain(skipped)) {
             let row = DeliveryRow {
                 webhook: *webhook.as_bytes(),
                 version: *version,
-                parts: DeliveryParts::from(&Delivery::accepted(event.created_at())),
+                parts: DeliveryParts::from(&delivery),
                 older_chunks: 0,
                 attempts: Vec::new(),
             };
@@ -171,7 +182,10 @@ impl Batch<'_> {
                 self.other(reference_name(old_home), rows::reference_key(reference, event.id), None);
             }
         }
-        self.put_event(Home::Carried, event, location, payload_length, deliveries.len());
+        // What was skipped and then taken by its receiver after all counts as a delivery from now on.
+        let skipped = deliveries.iter().filter(|(_, delivery, _)| delivery.settled() == State::Skipped).count();
+        let row = EventRow::new(event, location, payload_length, deliveries.len() - skipped, skipped);
+        self.put_event(Home::Carried, row, event);
         for (ordinal, ((webhook, version), delivery, attempts)) in (0..).zip(deliveries) {
             let id = DeliveryId { event: event.id, ordinal };
             if let Some(newer) = self.newer_than(id, delivery)? {
@@ -201,6 +215,14 @@ impl Batch<'_> {
         let key = rows::version_key(webhook, version);
         let row = rows::seal_keyed(&key, body.to_vec());
         self.other("versions".to_owned(), key, Some(row));
+    }
+
+    /// Somebody did something; `sequence` tells entries of the same instant apart.
+    pub fn audited(&mut self, record: &AuditRecord, sequence: u64) {
+        self.facts += 1;
+        let key = rows::audit_key(record.at, sequence);
+        let row = rows::audit_row(&key, record);
+        self.other(format!("audit.{}", record.at.day()), key.to_vec(), Some(row));
     }
 
     /// Removes a carried event whose time is up.
@@ -253,13 +275,13 @@ impl Batch<'_> {
         })
     }
 
-    fn put_event(&mut self, home: Home, event: &Event, location: Location, payload_length: usize, targets: usize) {
+    fn put_event(&mut self, home: Home, row: EventRow, event: &Event) {
         for reference in event.references.as_slice() {
             let key = rows::reference_key(reference, event.id);
             let row = rows::seal_keyed(&key, Vec::new());
             self.other(reference_name(home), key, Some(row));
         }
-        self.events.insert(event.id, (home, EventRow::new(event, location, payload_length, targets)));
+        self.events.insert(event.id, (home, row));
     }
 
     /// The delivery's row when more attempts were made than are being carried.

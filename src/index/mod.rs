@@ -14,6 +14,7 @@
 //!                  … chunk 1           -> older attempts, 16 at a time
 //! ref.2026-11-23   reference 00 event  -> (checksum only)
 //! idem.2026-11-23  token 00 key        -> event, digest
+//! audit.2026-11-23 millis 8 sequence 8 -> AuditRow
 //! carried, carried.ref                 as log and ref, for events that outlived their day
 //! pending          event ordinal       -> PendingRow
 //! versions         webhook version     -> the webhook as it was then
@@ -21,11 +22,13 @@
 //! ```
 
 mod apply;
+mod audit;
 mod query;
 mod rows;
 pub mod session;
 
 pub use apply::Batch;
+pub use audit::{AuditPage, AuditPlace, AuditQuery};
 pub use query::{Found, FoundEvent, Page, Query, Walk};
 
 use std::collections::HashMap;
@@ -41,7 +44,7 @@ use crate::domain::id::{DeliveryId, EventId, WebhookId};
 use crate::domain::time::{Day, Timestamp};
 
 /// Changes whenever rows written by an older version could be misread.
-const FORMAT: &[u8] = b"postrider index 1";
+const FORMAT: &[u8] = b"postrider index 2";
 
 /// What a caller of the index can react to.
 #[derive(Debug, thiserror::Error)]
@@ -168,13 +171,20 @@ impl Index {
         })
     }
 
-    /// When the oldest pending delivery was accepted.
+    /// When the oldest pending delivery was accepted that goes to one of these webhooks.
     ///
     /// # Errors
     /// When the index can not be read.
-    pub fn oldest_pending(&self) -> Result<Option<Timestamp>> {
+    pub fn oldest_pending(&self, of: &dyn Fn(WebhookId) -> bool) -> Result<Option<Timestamp>> {
         contained(|| {
-            Ok(self.pending.first()?.and_then(|(key, _)| Some(DeliveryId::from_bytes(&key)?.event.created_at())))
+            for item in &self.pending {
+                let (key, row) = item?;
+                let pending = rows::pending_from(&key, &row)?;
+                if of(pending.webhook) {
+                    return Ok(Some(pending.id.event.created_at()));
+                }
+            }
+            Ok(None)
         })
     }
 
@@ -216,21 +226,35 @@ impl Index {
     /// The days that have a log, newest first.
     #[must_use]
     pub fn days(&self) -> Vec<Day> {
-        let names = self.db.tree_names();
-        let mut days: Vec<Day> =
-            names.iter().filter_map(|name| Day::parse(std::str::from_utf8(name).ok()?.strip_prefix("log.")?)).collect();
+        self.days_with(&["log."])
+    }
+
+    /// The oldest day that anything is kept of.
+    #[must_use]
+    pub fn oldest_day(&self) -> Option<Day> {
+        self.days_with(&["log.", "audit."]).pop()
+    }
+
+    /// The days of trees with these beginnings of a name, newest first.
+    fn days_with(&self, prefixes: &[&str]) -> Vec<Day> {
+        let day_of = |name: &[u8]| {
+            let name = std::str::from_utf8(name).ok()?;
+            prefixes.iter().find_map(|prefix| Day::parse(name.strip_prefix(prefix)?))
+        };
+        let mut days: Vec<Day> = self.db.tree_names().iter().filter_map(|name| day_of(name)).collect();
         days.sort_unstable_by(|a, b| b.cmp(a));
         days
     }
 
-    /// Drops a day's log. The caller has carried forward what is still needed.
+    /// Drops a day's log and what was done on it. The caller has carried forward what is still needed.
     ///
     /// # Errors
     /// When the index can not be written.
     pub fn drop_day(&self, day: Day) -> Result<()> {
         contained(|| {
             self.drop_tree(&format!("log.{day}"))?;
-            self.drop_tree(&format!("ref.{day}"))
+            self.drop_tree(&format!("ref.{day}"))?;
+            self.drop_tree(&format!("audit.{day}"))
         })
     }
 

@@ -47,8 +47,17 @@ pub struct FoundEvent {
     pub location: Location,
     /// Bytes of its payload.
     pub payload_length: u32,
-    /// How many deliveries it has.
+    /// How many deliveries it has, apart from the skipped ones.
     pub targets: u16,
+    /// How many webhooks' filters did not let it through.
+    pub skipped: u16,
+}
+
+impl FoundEvent {
+    /// How many rows of deliveries it has: those with an ordinal below this.
+    fn deliveries(&self) -> u16 {
+        self.targets.saturating_add(self.skipped)
+    }
 }
 
 /// A delivery as the index knows it.
@@ -144,7 +153,7 @@ impl Index {
         let mut budget = Budget::new(walk.budget);
         self.walk_events(query, walk.before, |event, tree| {
             let id = event.event.id;
-            if event.targets == 0 || !query.matches_event(&event) {
+            if event.deliveries() == 0 || !query.matches_event(&event) {
                 return Ok(budget.spend(DeliveryId { event: id, ordinal: 0 }));
             }
             let event = Arc::new(event);
@@ -234,8 +243,8 @@ impl Index {
     /// # Errors
     /// When the index can not be read.
     pub fn deliveries_of(&self, id: EventId) -> Result<Vec<Found>> {
-        let targets = self.event(id)?.map_or(0, |event| event.targets);
-        let deliveries = (0..targets).map(|ordinal| self.delivery(DeliveryId { event: id, ordinal }));
+        let count = self.event(id)?.map_or(0, |event| event.deliveries());
+        let deliveries = (0..count).map(|ordinal| self.delivery(DeliveryId { event: id, ordinal }));
         Ok(deliveries.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
     }
 
@@ -383,6 +392,7 @@ fn event_from(id: EventId, row: &[u8]) -> Result<FoundEvent> {
         location: rows::location_from(row.location),
         payload_length: row.payload_length,
         targets: row.targets,
+        skipped: row.skipped,
         event: row.into_event(id),
     })
 }

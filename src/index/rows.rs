@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{IndexError, Pending, Result};
 use crate::domain::attempt::{Attempt, ErrorKind, Outcome, Phases, Trigger};
+use crate::domain::audit::AuditRecord;
 use crate::domain::delivery::{Delivery, State};
 use crate::domain::event::{Event, Location};
 use crate::domain::id::{DeliveryId, EventId, WebhookId};
@@ -24,7 +25,10 @@ pub(super) struct EventRow {
     pub(super) token: String,
     pub(super) location: (u64, u32, u32),
     pub(super) payload_length: u32,
+    /// Deliveries that were really meant to be made.
     pub(super) targets: u16,
+    /// Deliveries that a filter did not let through; their ordinals follow.
+    pub(super) skipped: u16,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -56,6 +60,15 @@ pub(super) struct AttemptRow {
     duration: u32,
     phases: [Option<u32>; 4],
     peer: Option<std::net::SocketAddr>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct AuditRow {
+    by: String,
+    uid: Option<u32>,
+    action: String,
+    subject: String,
+    detail: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -159,8 +172,40 @@ pub(super) fn pending_from(key: &[u8], row: &[u8]) -> Result<Pending> {
     })
 }
 
+/// In order of time, and of the journal where that is the same.
+pub(super) fn audit_key(at: Timestamp, sequence: u64) -> [u8; 16] {
+    let mut key = [0; 16];
+    key[..8].copy_from_slice(&at.millis().to_be_bytes());
+    key[8..].copy_from_slice(&sequence.to_be_bytes());
+    key
+}
+
+pub(super) fn audit_row(key: &[u8], record: &AuditRecord) -> Vec<u8> {
+    let row = AuditRow {
+        by: record.by.clone(),
+        uid: record.uid,
+        action: record.action.clone(),
+        subject: record.subject.clone(),
+        detail: record.detail.clone(),
+    };
+    encode(key, &row)
+}
+
+pub(super) fn audit_from(key: &[u8], row: &[u8]) -> Result<AuditRecord> {
+    let millis = key.first_chunk::<8>().map(|millis| u64::from_be_bytes(*millis));
+    let at = millis.map(Timestamp::from_millis).ok_or_else(|| damaged("an audit row"))?;
+    let AuditRow { by, uid, action, subject, detail } = decode(key, row, "an audit row")?;
+    Ok(AuditRecord { at, by, uid, action, subject, detail })
+}
+
 impl EventRow {
-    pub(super) fn new(event: &Event, location: Location, payload_length: usize, targets: usize) -> Self {
+    pub(super) fn new(
+        event: &Event,
+        location: Location,
+        payload_length: usize,
+        targets: usize,
+        skipped: usize,
+    ) -> Self {
         Self {
             event_type: event.event_type.clone(),
             content_type: event.content_type.clone(),
@@ -170,6 +215,7 @@ impl EventRow {
             location: location_parts(location),
             payload_length: u32::try_from(payload_length).unwrap_or(u32::MAX),
             targets: u16::try_from(targets).unwrap_or(u16::MAX),
+            skipped: u16::try_from(skipped).unwrap_or(u16::MAX),
         }
     }
 
@@ -194,6 +240,7 @@ impl From<&Delivery> for DeliveryParts {
                 State::Delivered => 1,
                 State::Failed => 2,
                 State::Cancelled => 3,
+                State::Skipped => 4,
             },
             automatic_due: delivery.automatic_due().map(Timestamp::millis),
             resend_due: delivery.resend_due().map(Timestamp::millis),
@@ -210,6 +257,7 @@ impl DeliveryParts {
             1 => State::Delivered,
             2 => State::Failed,
             3 => State::Cancelled,
+            4 => State::Skipped,
             _ => return Err(damaged("the state of a delivery")),
         };
         let (automatic, resend) = (self.automatic_due, self.resend_due);

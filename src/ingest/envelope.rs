@@ -270,6 +270,12 @@ fn check_attributes(specversion: &str, id: &str, source: &str) -> Result<(), Str
     Ok(())
 }
 
+/// Whether a media type, with or without parameters, says that a payload is JSON.
+pub(super) fn is_json(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence == "application/json" || essence.ends_with("+json")
+}
+
 /// It is sent on as a header.
 fn check_content_type(content_type: &str) -> Result<(), String> {
     if content_type.len() <= 256 && http::HeaderValue::from_str(content_type).is_ok() {

@@ -6,11 +6,13 @@
 
 mod envelope;
 mod rejection;
+mod schema;
 
 pub use envelope::{
     Parsed, Posted, parse_batch, parse_cloudevent_headers, parse_envelope, parse_structured, references_of,
 };
 pub use rejection::Rejection;
+pub use schema::{Drift, SchemaMode};
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,10 +23,11 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, header};
 
 use crate::domain::event::Idempotency;
-use crate::domain::event_type::{self, KnownType};
+use crate::domain::event_type::{self, CustomType, KnownType};
 use crate::domain::time::Timestamp;
 use crate::http::{Answer, Limits, Peer, Progress, Question, json, read_body};
 use crate::store::{Accepted, NewEvent, Store, Token};
+use schema::{Checks, Subject};
 
 /// How ingest works; taken anew from the configuration on reload.
 #[derive(Clone, Debug)]
@@ -35,6 +38,8 @@ pub struct IngestOptions {
     pub body_bytes_max: usize,
     /// Types that are not known are taken as well.
     pub accept_unknown_types: bool,
+    /// What happens to payloads that do not fit their schemas.
+    pub schema: SchemaMode,
     /// Names of this machine that requests may be addressed to, besides the loopback ones.
     pub hosts: Vec<String>,
     /// What a stranger may take.
@@ -56,6 +61,7 @@ pub struct Ingest {
 struct Shared {
     store: Store,
     options: ArcSwap<IngestOptions>,
+    checks: Checks,
     accepted: AtomicU64,
     refused: AtomicU64,
     last_used: Mutex<HashMap<String, Timestamp>>,
@@ -69,6 +75,7 @@ impl Ingest {
             shared: Arc::new(Shared {
                 store,
                 options: ArcSwap::from_pointee(options),
+                checks: Checks::start(),
                 accepted: AtomicU64::new(0),
                 refused: AtomicU64::new(0),
                 last_used: Mutex::new(HashMap::new()),
@@ -91,6 +98,23 @@ impl Ingest {
     #[must_use]
     pub fn last_used(&self, token: &str) -> Option<Timestamp> {
         self.shared.last_used.lock().unwrap_or_else(PoisonError::into_inner).get(token).copied()
+    }
+
+    /// What did not fit the schema of a type that is built in, by its canonical name.
+    #[must_use]
+    pub fn drift(&self, name: &str) -> Drift {
+        self.shared.checks.drift(name, &Subject::BuiltIn)
+    }
+
+    /// What did not fit the schema of a type of the operator's own, as it is now.
+    #[must_use]
+    pub fn custom_drift(&self, custom: &Arc<CustomType>) -> Drift {
+        self.shared.checks.drift(&custom.name, &Subject::own(custom))
+    }
+
+    /// To be told when the operator's own types have changed.
+    pub fn types_changed(&self) {
+        self.shared.checks.forget_others(&self.shared.store.config());
     }
 
     /// Why new events can not be made durable now, if so.
@@ -144,8 +168,7 @@ impl Ingest {
         let key = idempotency_key(&parts.headers)?;
         match route {
             Route::Typed(name) => {
-                let is_json = media_type == "application/json" || media_type.ends_with("+json");
-                if !is_json || media_type.starts_with("application/cloudevents") {
+                if !envelope::is_json(&media_type) || media_type.starts_with("application/cloudevents") {
                     return Err(Rejection::MediaType("application/json"));
                 }
                 let content_type = content_type(&parts.headers);
@@ -218,7 +241,7 @@ impl Ingest {
         if posted.payload.len() > options.body_bytes_max {
             return Err(Rejection::TooLarge(options.body_bytes_max));
         }
-        let event_type = self.event_type(&posted.event_type, options)?;
+        let (event_type, subject) = self.event_type(&posted.event_type, options)?;
         if let Some(token) = token
             && !token.types.is_empty()
             && event_type::matching(&token.types, &event_type).is_none()
@@ -229,6 +252,15 @@ impl Ingest {
         for reference in &posted.references {
             references.add(reference);
         }
+        let subject = if envelope::is_json(&posted.content_type) { subject } else { Subject::None };
+        let now = self.shared.store.clock().now();
+        if options.schema == SchemaMode::Reject {
+            let misfits = self.shared.checks.misfits(&event_type, &subject, &posted.payload, now);
+            if !misfits.is_empty() {
+                return Err(Rejection::Schema { event_type, misfits });
+            }
+        }
+        let payload = posted.payload.clone();
         let new = NewEvent {
             event_type: event_type.clone(),
             content_type: posted.content_type,
@@ -240,19 +272,27 @@ impl Ingest {
         };
         let accepted = self.shared.store.accept(new).await?;
         self.shared.accepted.fetch_add(u64::from(!accepted.duplicate), Ordering::Relaxed);
+        if options.schema == SchemaMode::Warn && !accepted.duplicate {
+            self.shared.checks.note(&event_type, &subject, payload, now);
+        }
         Ok((accepted, event_type))
     }
 
-    /// The canonical name of a posted type.
-    fn event_type(&self, posted: &str, options: &IngestOptions) -> Result<String, Rejection> {
+    /// The canonical name of a posted type, and what its payloads are checked against.
+    fn event_type(&self, posted: &str, options: &IngestOptions) -> Result<(String, Subject), Rejection> {
         if let Some(known) = KnownType::find(posted) {
-            return Ok(known.name.to_owned());
+            return Ok((known.name.to_owned(), Subject::BuiltIn));
+        }
+        let config = self.shared.store.config();
+        if let Some(custom) = config.custom_type(posted) {
+            return Ok((custom.name.clone(), Subject::own(custom)));
         }
         let name = event_type::canonical(posted);
         if options.accept_unknown_types && event_type::is_valid_name(&name) {
-            return Ok(name);
+            return Ok((name, Subject::None));
         }
         let names = event_type::KNOWN.iter().map(|known| known.name);
+        let names = names.chain(config.event_types.keys().map(String::as_str));
         let nearest = event_type::nearest(posted, names).first().map(|nearest| (*nearest).to_owned());
         Err(Rejection::UnknownType { posted: posted.to_owned(), nearest })
     }

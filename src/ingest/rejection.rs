@@ -4,6 +4,7 @@
 
 use http::{HeaderValue, StatusCode, header};
 
+use crate::catalog::Misfit;
 use crate::http::{Answer, BodyError, typed};
 use crate::store::StoreError;
 
@@ -40,6 +41,13 @@ pub enum Rejection {
         posted: String,
         /// The nearest known one.
         nearest: Option<String>,
+    },
+    /// It does not fit the schema of its type.
+    Schema {
+        /// Canonical name.
+        event_type: String,
+        /// What is wrong; at least one.
+        misfits: Vec<Misfit>,
     },
     /// Too much waits to be written.
     Busy,
@@ -92,7 +100,7 @@ impl Rejection {
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
-            Self::UnknownType { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::UnknownType { .. } | Self::Schema { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Busy => StatusCode::TOO_MANY_REQUESTS,
             Self::NotYet(_) | Self::Unhealthy(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Full => StatusCode::INSUFFICIENT_STORAGE,
@@ -126,6 +134,10 @@ impl Rejection {
                     Some(nearest) => format!("there is no event type {posted:?}; did you mean {nearest}?"),
                     None => format!("there is no event type {posted:?}; `postrider event types` lists them"),
                 }
+            }
+            Self::Schema { event_type, misfits } => {
+                let told: Vec<String> = misfits.iter().map(ToString::to_string).collect();
+                format!("the payload does not fit the schema of {event_type}: {}", told.join("; "))
             }
             Self::Busy => "too much waits to be written; post again shortly, with the same Idempotency-Key".to_owned(),
             Self::NotYet(why) => format!("it can not be told yet whether this Idempotency-Key was used: {why}"),

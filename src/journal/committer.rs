@@ -90,6 +90,8 @@ impl Encoded {
             Record::Event { event, .. } => Some(event.created_at().day()),
             // A carried event belongs to the day it was last touched: from then its time runs.
             Record::Carry { event, deliveries, .. } => last_activity_day(event.created_at().day(), deliveries),
+            // What was done on a day goes with it.
+            Record::Audit(record) => Some(record.at.day()),
             _ => None,
         };
         Self { record: Arc::new(record), kind, meta, payload, body_crc, day }

@@ -29,6 +29,7 @@ mod frame;
 mod reader;
 mod record;
 mod recovery;
+mod wire;
 
 pub use committer::{Append, Committer, Sink};
 pub use disk::{Disk, DiskEntry, RealDisk, SegmentFile};

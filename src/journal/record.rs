@@ -1,19 +1,23 @@
-//! What the records say, and their bytes.
+//! What the records say, and which kind of frame each becomes.
 //!
-//! The meta part is `postcard` over the private `*V1` structs below, whose shape is frozen: a
-//! changed shape is a new frame version with structs of its own, and the old ones stay readable.
-//! Domain types are converted here and know nothing of it.
+//! The meta part is `postcard` over the `*V1` structs of `wire`, whose shape is frozen: a changed
+//! shape is a new kind or frame version, and the old ones stay readable. Domain types are converted
+//! on the way and know nothing of it.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::frame::{self, Frame};
-use crate::domain::attempt::{Attempt, ErrorKind, Outcome, Phases, Trigger};
-use crate::domain::delivery::{Delivery, State};
-use crate::domain::event::{Event, Idempotency};
+use super::wire::{
+    AttemptRecordV1, AttemptV1, AuditV1, CarryV1, ChangeV1, ConfigV1, DeliveryV1, EventSkippedV1, EventV1, SnapshotV1,
+    from_bytes, to_bytes,
+};
+use crate::domain::attempt::Attempt;
+use crate::domain::audit::AuditRecord;
+use crate::domain::delivery::Delivery;
+use crate::domain::event::Event;
 use crate::domain::id::{DeliveryId, EventId, WebhookId};
 use crate::domain::time::Timestamp;
 
@@ -48,6 +52,9 @@ pub enum Record {
         event: Event,
         /// Its deliveries: the place in this list is the ordinal.
         targets: Vec<Target>,
+        /// Webhooks that want its type and whose filters did not let it through; their ordinals
+        /// follow.
+        skipped: Vec<Target>,
         /// The bytes as posted.
         payload: Bytes,
     },
@@ -73,6 +80,8 @@ pub enum Record {
         /// The bytes as posted.
         payload: Bytes,
     },
+    /// Somebody did something that others may want to know of.
+    Audit(AuditRecord),
 }
 
 /// An attempt and the delivery after it.
@@ -181,70 +190,19 @@ const KIND_CHANGE: u8 = 3;
 const KIND_CONFIG: u8 = 4;
 const KIND_SNAPSHOT: u8 = 5;
 const KIND_CARRY: u8 = 6;
-
-#[derive(Serialize, Deserialize)]
-struct EventV1 {
-    id: [u8; 16],
-    event_type: String,
-    content_type: String,
-    scan_ref: Option<String>,
-    references: Vec<String>,
-    token: String,
-    idempotency: Option<(String, [u8; 16])>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct DeliveryV1 {
-    settled: u8,
-    automatic_due: Option<u64>,
-    resend_due: Option<u64>,
-    automatic_made: u16,
-    attempts_made: u32,
-}
-
-#[derive(Serialize, Deserialize)]
-struct AttemptV1 {
-    number: u32,
-    resend: bool,
-    started_at: u64,
-    code: u16,
-    error: u8,
-    /// Microseconds: duration, then DNS, connect, TLS, first byte.
-    duration: u64,
-    phases: [Option<u32>; 4],
-    peer: Option<std::net::SocketAddr>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct ChangeV1 {
-    event: [u8; 16],
-    ordinal: u16,
-    at: u64,
-    by: String,
-    cause: ChangeCause,
-    delivery: DeliveryV1,
-}
-
-#[derive(Serialize, Deserialize)]
-struct ConfigV1 {
-    collection: Collection,
-    key: Vec<u8>,
-    version: u32,
-    at: u64,
-    by: String,
-    body: Option<Vec<u8>>,
-}
-
-type SnapshotV1 = (u64, Vec<(Collection, Vec<u8>, u32, Vec<u8>)>);
-type AttemptRecordV1 = ([u8; 16], u16, Target, AttemptV1, DeliveryV1);
-type CarryV1 = (EventV1, Vec<(Target, DeliveryV1, Vec<AttemptV1>)>);
+/// An event of which something was skipped. Events of which nothing was stay of the first kind.
+const KIND_EVENT_SKIPPED: u8 = 7;
+const KIND_AUDIT: u8 = 8;
 
 impl Record {
     /// Kind, meta bytes and payload of the current version.
     pub(super) fn encode(&self) -> (u8, Vec<u8>, Bytes) {
         match self {
-            Self::Event { event, targets, payload } => {
+            Self::Event { event, targets, payload, skipped } if skipped.is_empty() => {
                 (KIND_EVENT, to_bytes(&(EventV1::from(event), targets)), payload.clone())
+            }
+            Self::Event { event, targets, skipped, payload } => {
+                (KIND_EVENT_SKIPPED, to_bytes(&(EventV1::from(event), targets, skipped)), payload.clone())
             }
             Self::Attempt(record) => {
                 let raw: AttemptRecordV1 = (
@@ -274,6 +232,7 @@ impl Record {
                 let raw: CarryV1 = (EventV1::from(event), carried.collect());
                 (KIND_CARRY, to_bytes(&raw), payload.clone())
             }
+            Self::Audit(record) => (KIND_AUDIT, to_bytes(&AuditV1::from(record)), Bytes::new()),
         }
     }
 
@@ -288,7 +247,11 @@ impl Record {
         Some(match frame.kind {
             KIND_EVENT => {
                 let (event, targets): (EventV1, Vec<Target>) = from_bytes(&frame.meta)?;
-                Self::Event { event: event.into(), targets, payload: payload() }
+                Self::Event { event: event.into(), targets, skipped: Vec::new(), payload: payload() }
+            }
+            KIND_EVENT_SKIPPED => {
+                let (event, targets, skipped): EventSkippedV1 = from_bytes(&frame.meta)?;
+                Self::Event { event: event.into(), targets, skipped, payload: payload() }
             }
             KIND_ATTEMPT => {
                 let (event, ordinal, target, attempt, delivery): AttemptRecordV1 = from_bytes(&frame.meta)?;
@@ -317,176 +280,8 @@ impl Record {
                 });
                 Self::Carry { event: event.into(), deliveries: deliveries.collect::<Option<_>>()?, payload: payload() }
             }
+            KIND_AUDIT => Self::Audit(from_bytes::<AuditV1>(&frame.meta)?.into()),
             _ => return None,
         })
-    }
-}
-
-fn to_bytes<T: Serialize>(value: &T) -> Vec<u8> {
-    #[expect(clippy::expect_used, reason = "postcard fails only on maps of unknown length, and there are none")]
-    postcard::to_stdvec(value).expect("plain structs can be encoded")
-}
-
-/// Trailing bytes are damage.
-fn from_bytes<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
-    let (value, rest) = postcard::take_from_bytes(bytes).ok()?;
-    rest.is_empty().then_some(value)
-}
-
-impl From<&Event> for EventV1 {
-    fn from(event: &Event) -> Self {
-        Self {
-            id: *event.id.as_bytes(),
-            event_type: event.event_type.clone(),
-            content_type: event.content_type.clone(),
-            scan_ref: event.scan_ref.clone(),
-            references: event.references.as_slice().to_vec(),
-            token: event.token.clone(),
-            idempotency: event.idempotency.as_ref().map(|known| (known.key.clone(), known.digest)),
-        }
-    }
-}
-
-impl From<EventV1> for Event {
-    fn from(raw: EventV1) -> Self {
-        Self {
-            id: EventId::from_bytes(raw.id),
-            event_type: raw.event_type,
-            content_type: raw.content_type,
-            scan_ref: raw.scan_ref,
-            references: raw.references.into(),
-            token: raw.token,
-            idempotency: raw.idempotency.map(|(key, digest)| Idempotency { key, digest }),
-        }
-    }
-}
-
-const STATES: [State; 4] = [State::Pending, State::Delivered, State::Failed, State::Cancelled];
-
-impl From<&Delivery> for DeliveryV1 {
-    fn from(delivery: &Delivery) -> Self {
-        Self {
-            settled: match delivery.settled() {
-                State::Pending => 0,
-                State::Delivered => 1,
-                State::Failed => 2,
-                State::Cancelled => 3,
-            },
-            automatic_due: delivery.automatic_due().map(Timestamp::millis),
-            resend_due: delivery.resend_due().map(Timestamp::millis),
-            automatic_made: delivery.automatic_made(),
-            attempts_made: delivery.attempts_made(),
-        }
-    }
-}
-
-impl DeliveryV1 {
-    fn into_domain(self) -> Option<Delivery> {
-        Delivery::from_parts(
-            *STATES.get(usize::from(self.settled))?,
-            self.automatic_due.map(Timestamp::from_millis),
-            self.resend_due.map(Timestamp::from_millis),
-            self.automatic_made,
-            self.attempts_made,
-        )
-    }
-}
-
-fn micros(duration: Duration) -> u32 {
-    u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
-}
-
-impl From<&Attempt> for AttemptV1 {
-    fn from(attempt: &Attempt) -> Self {
-        let outcome = &attempt.outcome;
-        let error = match outcome.result {
-            Ok(_) => 0,
-            Err(kind) => 1 + ErrorKind::ALL.iter().position(|known| *known == kind).unwrap_or_default(),
-        };
-        let phases = outcome.phases;
-        Self {
-            number: attempt.number,
-            resend: attempt.trigger == Trigger::Resend,
-            started_at: attempt.started_at.millis(),
-            code: outcome.code(),
-            error: u8::try_from(error).unwrap_or_default(),
-            duration: u64::from(micros(outcome.duration)),
-            phases: [phases.dns, phases.connect, phases.tls, phases.first_byte].map(|phase| phase.map(micros)),
-            peer: outcome.peer,
-        }
-    }
-}
-
-impl AttemptV1 {
-    fn into_domain(self) -> Option<Attempt> {
-        let result = match self.error {
-            0 => Ok(self.code),
-            known => Err(*ErrorKind::ALL.get(usize::from(known) - 1)?),
-        };
-        let [dns, connect, tls, first_byte] =
-            self.phases.map(|phase| phase.map(|micros| Duration::from_micros(u64::from(micros))));
-        Some(Attempt {
-            number: self.number,
-            trigger: if self.resend { Trigger::Resend } else { Trigger::Automatic },
-            started_at: Timestamp::from_millis(self.started_at),
-            outcome: Outcome {
-                result,
-                duration: Duration::from_micros(self.duration),
-                phases: Phases { dns, connect, tls, first_byte },
-                peer: self.peer,
-                retry_after: None,
-            },
-        })
-    }
-}
-
-impl From<&ChangeRecord> for ChangeV1 {
-    fn from(record: &ChangeRecord) -> Self {
-        Self {
-            event: *record.id.event.as_bytes(),
-            ordinal: record.id.ordinal,
-            at: record.at.millis(),
-            by: record.by.clone(),
-            cause: record.cause,
-            delivery: DeliveryV1::from(&record.delivery),
-        }
-    }
-}
-
-impl ChangeV1 {
-    fn into_domain(self) -> Option<ChangeRecord> {
-        Some(ChangeRecord {
-            id: DeliveryId { event: EventId::from_bytes(self.event), ordinal: self.ordinal },
-            at: Timestamp::from_millis(self.at),
-            by: self.by,
-            cause: self.cause,
-            delivery: self.delivery.into_domain()?,
-        })
-    }
-}
-
-impl From<&ConfigRecord> for ConfigV1 {
-    fn from(record: &ConfigRecord) -> Self {
-        Self {
-            collection: record.collection,
-            key: record.key.to_vec(),
-            version: record.version,
-            at: record.at.millis(),
-            by: record.by.clone(),
-            body: record.body.as_ref().map(|body| body.to_vec()),
-        }
-    }
-}
-
-impl From<ConfigV1> for ConfigRecord {
-    fn from(raw: ConfigV1) -> Self {
-        Self {
-            collection: raw.collection,
-            key: raw.key.into(),
-            version: raw.version,
-            at: Timestamp::from_millis(raw.at),
-            by: raw.by,
-            body: raw.body.map(Bytes::from),
-        }
     }
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use super::idempotency::{Claim, Fate, RecentKeys};
-use super::{IndexState, Store, StoreError};
+use super::{IndexState, Store, StoreError, Targets};
 use crate::domain::event::{Event, Idempotency};
 use crate::domain::id::EventId;
 use crate::domain::references::References;
@@ -40,7 +40,8 @@ pub struct NewEvent {
 pub struct Accepted {
     /// Its id.
     pub id: EventId,
-    /// How many webhooks get it; for a duplicate, how many got the first.
+    /// How many webhooks get it, without those whose filters do not let it through; for a
+    /// duplicate, how many got the first.
     pub deliveries: usize,
     /// The same thing was posted before.
     pub duplicate: bool,
@@ -141,19 +142,24 @@ impl Store {
     ) -> Result<(Accepted, u64), StoreError> {
         let now = self.shared.clock.now();
         let chance = self.shared.random.bits();
-        let id = self.shared.ids.lock().unwrap_or_else(PoisonError::into_inner).next(now, chance);
-        let targets = self.shared.config.load().targets(&new.event_type).to_vec();
+        let Targets { targets, skipped } = self.shared.config.load().targets(&new.event_type, &new.payload);
         let deliveries = targets.len();
-        let event = Event {
-            id,
-            event_type: new.event_type,
-            content_type: new.content_type,
-            scan_ref: new.scan_ref,
-            references: new.references,
-            token: new.token,
-            idempotency,
+        let (id, ticket) = {
+            // Held until the event is queued: events are in the journal in the order of their ids,
+            // and ordered webhooks go by that.
+            let mut ids = self.shared.ids.lock().unwrap_or_else(PoisonError::into_inner);
+            let id = ids.next(now, chance);
+            let event = Event {
+                id,
+                event_type: new.event_type,
+                content_type: new.content_type,
+                scan_ref: new.scan_ref,
+                references: new.references,
+                token: new.token,
+                idempotency,
+            };
+            (id, self.shared.journal.append(Record::Event { event, targets, skipped, payload: new.payload })?)
         };
-        let ticket = self.shared.journal.append(Record::Event { event, targets, payload: new.payload })?;
         let committed = self.settle(ticket.await)?;
         Ok((Accepted { id, deliveries, duplicate: false }, committed.sequence))
     }

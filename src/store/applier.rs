@@ -406,9 +406,10 @@ impl Applier {
 
 fn apply(batch: &mut Batch<'_>, one: &Committed) -> Result<(), IndexError> {
     match &*one.record {
-        Record::Event { event, targets, payload } => {
-            let targets: Vec<(WebhookId, u32)> = targets.iter().map(|to| (to.webhook, to.version)).collect();
-            batch.accepted(event, &targets, one.location, payload.len());
+        Record::Event { event, targets, skipped, payload } => {
+            let [targets, skipped] = [targets, skipped]
+                .map(|list| list.iter().map(|to| (to.webhook, to.version)).collect::<Vec<(WebhookId, u32)>>());
+            batch.accepted(event, &targets, &skipped, one.location, payload.len());
         }
         Record::Attempt(record) => {
             batch.attempted(record.id, record.target.version, &record.attempt, &record.delivery)?;
@@ -436,6 +437,7 @@ fn apply(batch: &mut Batch<'_>, one: &Committed) -> Result<(), IndexError> {
                 .collect();
             batch.carried(event, &deliveries, one.location, payload.len())?;
         }
+        Record::Audit(record) => batch.audited(record, one.sequence),
     }
     Ok(())
 }

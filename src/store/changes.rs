@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::sync::OwnedMutexGuard;
 
 use super::{Config, Store, StoreError, Token, config};
+use crate::domain::event_type::CustomType;
 use crate::domain::id::WebhookId;
 use crate::domain::webhook::Webhook;
 use crate::journal::{Collection, ConfigRecord, Record};
@@ -30,11 +31,11 @@ impl Store {
             version: webhook.version,
             at: webhook.updated_at,
             by: webhook.updated_by.clone(),
-            body: Some(config::webhook_to_bytes(&webhook, &self.shared.sealer).into()),
+            body: Some(super::stored::webhook_to_bytes(&webhook, &self.shared.sealer).into()),
         };
         let mut webhooks = config.webhooks.clone();
         webhooks.insert(webhook.id, Arc::clone(&webhook));
-        let after = Config::new(config.generation + 1, webhooks, config.tokens.clone());
+        let after = Config::new(config.generation + 1, webhooks, config.tokens.clone(), config.event_types.clone());
         self.put_in_force(turn, record, after).await?;
         Ok(webhook)
     }
@@ -56,7 +57,7 @@ impl Store {
             by: by.to_owned(),
             body: None,
         };
-        let after = Config::new(config.generation + 1, webhooks, config.tokens.clone());
+        let after = Config::new(config.generation + 1, webhooks, config.tokens.clone(), config.event_types.clone());
         self.put_in_force(turn, record, after).await
     }
 
@@ -80,8 +81,41 @@ impl Store {
             Some(token) => tokens.insert(name.to_owned(), Arc::new(token)),
             None => tokens.remove(name),
         };
-        let after = Config::new(config.generation + 1, config.webhooks.clone(), tokens);
+        let after = Config::new(config.generation + 1, config.webhooks.clone(), tokens, config.event_types.clone());
         self.put_in_force(turn, record, after).await
+    }
+
+    /// Sets or removes an event type of the operator's own: `change` gets the present configuration
+    /// and says what to store, or `None` to remove it.
+    ///
+    /// # Errors
+    /// What `change` says, or that it could not be made durable.
+    pub async fn change_event_type<E: From<StoreError>>(
+        &self,
+        name: &str,
+        by: &str,
+        change: impl FnOnce(&Config) -> Result<Option<CustomType>, E>,
+    ) -> Result<Option<Arc<CustomType>>, E> {
+        let turn = Arc::clone(&self.shared.changing).lock_owned().await;
+        let config = self.config();
+        let custom = change(&config)?.map(Arc::new);
+        let before = config.event_types.get(name).map_or(0, |before| before.version);
+        let record = ConfigRecord {
+            collection: Collection::EventType,
+            key: Bytes::copy_from_slice(name.as_bytes()),
+            version: custom.as_ref().map_or(before + 1, |custom| custom.version),
+            at: custom.as_ref().map_or_else(|| self.shared.clock.now(), |custom| custom.updated_at),
+            by: by.to_owned(),
+            body: custom.as_ref().map(|custom| config::event_type_to_bytes(custom).into()),
+        };
+        let mut event_types = config.event_types.clone();
+        match &custom {
+            Some(custom) => event_types.insert(name.to_owned(), Arc::clone(custom)),
+            None => event_types.remove(name),
+        };
+        let after = Config::new(config.generation + 1, config.webhooks.clone(), config.tokens.clone(), event_types);
+        self.put_in_force(turn, record, after).await?;
+        Ok(custom)
     }
 
     /// Makes a change durable and then puts it in force. Goes on when whoever asked goes away: a

@@ -1,25 +1,23 @@
-//! The configuration that operators change while the daemon runs: webhooks and ingest tokens, as
-//! they are stored and as they are used.
+//! The configuration that operators change while the daemon runs: webhooks, ingest tokens and event
+//! types of their own, as they are stored and as they are used.
 //!
 //! Stored as JSON inside journal records, because it is small, seldom written, and gains fields
 //! over time; secrets are sealed, tokens hashed. Knows nothing of who may change what.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::domain::event_type::KNOWN;
+use crate::domain::event_type::{CustomType, Group, KNOWN};
 use crate::domain::id::WebhookId;
-use crate::domain::retry::{Backoff, RetryPlan};
-use crate::domain::secret::Secret;
-use crate::domain::signature::SigningKey;
 use crate::domain::time::Timestamp;
-use crate::domain::webhook::{Header, HeaderValue, Webhook};
+use crate::domain::webhook::Webhook;
 use crate::journal::{Collection, ConfigImage, Target};
 use crate::secrets::{Sealer, SecretsError};
+
+use super::stored::webhook_from_bytes;
 
 /// An ingest token. The token itself is not kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,8 +52,27 @@ pub struct Config {
     pub webhooks: BTreeMap<WebhookId, Arc<Webhook>>,
     /// Ingest tokens by name.
     pub tokens: BTreeMap<String, Arc<Token>>,
-    /// For each event type posted so far, who gets it: worked out once per change.
-    targets: Mutex<HashMap<String, Arc<[Target]>>>,
+    /// The operator's own event types by name.
+    pub event_types: BTreeMap<String, Arc<CustomType>>,
+    /// For each event type posted so far, who wants it: worked out once per change.
+    subscribers: Mutex<HashMap<String, Arc<Subscribers>>>,
+}
+
+/// The webhooks that want an event type, in the order of their ids.
+#[derive(Debug)]
+struct Subscribers {
+    webhooks: Vec<Arc<Webhook>>,
+    /// Some of them do not want every payload, so that payloads have to be looked into.
+    filtered: bool,
+}
+
+/// The webhooks that want an event's type.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Targets {
+    /// Those that get it.
+    pub targets: Vec<Target>,
+    /// Those whose filters do not let it through.
+    pub skipped: Vec<Target>,
 }
 
 impl Config {
@@ -63,15 +80,17 @@ impl Config {
         generation: u64,
         webhooks: BTreeMap<WebhookId, Arc<Webhook>>,
         tokens: BTreeMap<String, Arc<Token>>,
+        event_types: BTreeMap<String, Arc<CustomType>>,
     ) -> Self {
-        Self { generation, webhooks, tokens, targets: Mutex::new(HashMap::new()) }
+        Self { generation, webhooks, tokens, event_types, subscribers: Mutex::default() }
     }
 
     /// Opens what is stored.
     pub(super) fn load(image: &ConfigImage, sealer: &Sealer) -> Result<Self, LoadError> {
         let mut webhooks = BTreeMap::new();
         let mut tokens = BTreeMap::new();
-        for ((collection, key), (_, body)) in &image.entries {
+        let mut event_types = BTreeMap::new();
+        for ((collection, _), (version, body)) in &image.entries {
             match collection {
                 Collection::Webhook => {
                     let webhook = webhook_from_bytes(body, sealer)?;
@@ -82,27 +101,46 @@ impl Config {
                     tokens.insert(token.name.clone(), Arc::new(token));
                 }
                 Collection::EventType => {
-                    return Err(LoadError::Format(format!("an unknown entry {:?}", String::from_utf8_lossy(key))));
+                    let custom = event_type_from_bytes(*version, body)?;
+                    event_types.insert(custom.name.clone(), Arc::new(custom));
                 }
             }
         }
-        Ok(Self::new(1, webhooks, tokens))
+        Ok(Self::new(1, webhooks, tokens, event_types))
     }
 
-    /// The webhooks that get an event of this type now.
-    pub fn targets(&self, event_type: &str) -> Arc<[Target]> {
-        let mut known = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(targets) = known.get(event_type) {
-            return Arc::clone(targets);
+    /// The webhooks that get an event now, and those that would but for their filters. A payload
+    /// that can not be read as JSON matches no filter.
+    #[must_use]
+    pub fn targets(&self, event_type: &str, payload: &[u8]) -> Targets {
+        let subscribers = self.subscribers(event_type);
+        let target = |webhook: &Arc<Webhook>| Target { webhook: webhook.id, version: webhook.version };
+        if !subscribers.filtered {
+            return Targets { targets: subscribers.webhooks.iter().map(target).collect(), skipped: Vec::new() };
+        }
+        let payload: Option<serde_json::Value> = serde_json::from_slice(payload).ok();
+        let wants = |webhook: &&Arc<Webhook>| {
+            webhook.filter.is_empty() || payload.as_ref().is_some_and(|payload| webhook.filter.matches(payload))
+        };
+        let (targets, skipped): (Vec<_>, Vec<_>) = subscribers.webhooks.iter().partition(wants);
+        let [targets, skipped] = [targets, skipped].map(|webhooks| webhooks.into_iter().map(target).collect());
+        Targets { targets, skipped }
+    }
+
+    fn subscribers(&self, event_type: &str) -> Arc<Subscribers> {
+        let mut known = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(subscribers) = known.get(event_type) {
+            return Arc::clone(subscribers);
         }
         let wanting = self.webhooks.values().filter(|webhook| webhook.wants(event_type).is_some());
-        let targets: Arc<[Target]> =
-            wanting.map(|webhook| Target { webhook: webhook.id, version: webhook.version }).collect();
+        let webhooks: Vec<_> = wanting.cloned().collect();
+        let filtered = webhooks.iter().any(|webhook| !webhook.filter.is_empty());
+        let subscribers = Arc::new(Subscribers { webhooks, filtered });
         // Types that are not known are an app's to invent; the map must not grow with them.
-        if known.len() < KNOWN.len() * 4 {
-            known.insert(event_type.to_owned(), Arc::clone(&targets));
+        if known.len() < KNOWN.len() * 4 + self.event_types.len() {
+            known.insert(event_type.to_owned(), Arc::clone(&subscribers));
         }
-        targets
+        subscribers
     }
 
     /// The webhook with this id or name that is not deleted.
@@ -112,6 +150,13 @@ impl Config {
         by_id
             .filter(|webhook| webhook.exists())
             .or_else(|| self.webhooks.values().find(|webhook| webhook.exists() && webhook.name == id_or_name))
+    }
+
+    /// The operator's own event type with this name or label, in any letter case.
+    #[must_use]
+    pub fn custom_type(&self, text: &str) -> Option<&Arc<CustomType>> {
+        // The common case is the canonical name as it stands.
+        self.event_types.get(text).or_else(|| self.event_types.values().find(|custom| custom.is_called(text)))
     }
 
     /// The token whose digest this is.
@@ -137,150 +182,12 @@ pub enum LoadError {
 }
 
 #[derive(Serialize, Deserialize)]
-struct StoredWebhook {
-    id: String,
-    version: u32,
-    name: String,
-    url: String,
-    event_types: Vec<String>,
-    active: bool,
-    paused: bool,
-    headers: Vec<StoredHeader>,
-    signing_key: Option<StoredKey>,
-    retry_count: u16,
-    retry_interval_ms: u64,
-    retry_exponential: bool,
-    retry_interval_max_ms: u64,
-    timeout_ms: u64,
-    max_in_flight: u16,
-    created_at: u64,
-    updated_at: u64,
-    updated_by: String,
-    deleted_at: Option<u64>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct StoredHeader {
-    name: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    plain: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    sealed: Option<String>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct StoredKey {
-    sealed: String,
-    changed_at: u64,
-    previous: Option<(String, u64)>,
-}
-
-#[derive(Serialize, Deserialize)]
 struct StoredToken {
     name: String,
     sha256: String,
     types: Vec<String>,
     created_at: u64,
     created_by: String,
-}
-
-/// What a sealed value is bound to.
-fn field(id: WebhookId, name: &str) -> String {
-    format!("{id}/{name}")
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// The stored form of a webhook.
-pub(super) fn webhook_to_bytes(webhook: &Webhook, sealer: &Sealer) -> Vec<u8> {
-    let id = webhook.id;
-    let header = |header: &Header| match &header.value {
-        HeaderValue::Plain(value) => {
-            StoredHeader { name: header.name.clone(), plain: Some(value.clone()), sealed: None }
-        }
-        HeaderValue::Secret(value) => {
-            let sealed = sealer.seal(&field(id, "header"), value);
-            StoredHeader { name: header.name.clone(), plain: None, sealed: Some(sealed) }
-        }
-    };
-    let stored = StoredWebhook {
-        id: id.to_string(),
-        version: webhook.version,
-        name: webhook.name.clone(),
-        url: webhook.url.clone(),
-        event_types: webhook.event_types.clone(),
-        active: webhook.active,
-        paused: webhook.paused,
-        headers: webhook.headers.iter().map(header).collect(),
-        signing_key: webhook.signing_key.as_ref().map(|key| StoredKey {
-            sealed: sealer.seal(&field(id, "signing_key"), &key.current),
-            changed_at: key.changed_at.millis(),
-            previous: key
-                .previous
-                .as_ref()
-                .map(|(previous, until)| (sealer.seal(&field(id, "signing_key"), previous), until.millis())),
-        }),
-        retry_count: webhook.retry.count,
-        retry_interval_ms: millis(webhook.retry.interval),
-        retry_exponential: webhook.retry.backoff == Backoff::Exponential,
-        retry_interval_max_ms: millis(webhook.retry.interval_max),
-        timeout_ms: millis(webhook.timeout),
-        max_in_flight: webhook.max_in_flight,
-        created_at: webhook.created_at.millis(),
-        updated_at: webhook.updated_at.millis(),
-        updated_by: webhook.updated_by.clone(),
-        deleted_at: webhook.deleted_at.map(Timestamp::millis),
-    };
-    to_json(&stored)
-}
-
-/// The webhook behind its stored form.
-pub(super) fn webhook_from_bytes(bytes: &[u8], sealer: &Sealer) -> Result<Webhook, LoadError> {
-    let stored: StoredWebhook = from_json(bytes)?;
-    let id = WebhookId::parse(&stored.id).ok_or_else(|| LoadError::Format(stored.id.clone()))?;
-    let header = |header: StoredHeader| {
-        let value = match (header.plain, header.sealed) {
-            (_, Some(sealed)) => HeaderValue::Secret(sealer.open(&field(id, "header"), &sealed)?),
-            (plain, None) => HeaderValue::Plain(plain.unwrap_or_default()),
-        };
-        Ok(Header { name: header.name, value })
-    };
-    let open_key = |sealed: &str| sealer.open(&field(id, "signing_key"), sealed);
-    let signing_key = |stored: StoredKey| -> Result<SigningKey, SecretsError> {
-        let previous = stored
-            .previous
-            .map(|(sealed, until)| open_key(&sealed).map(|key: Secret| (key, Timestamp::from_millis(until))));
-        Ok(SigningKey {
-            current: open_key(&stored.sealed)?,
-            changed_at: Timestamp::from_millis(stored.changed_at),
-            previous: previous.transpose()?,
-        })
-    };
-    Ok(Webhook {
-        id,
-        version: stored.version,
-        name: stored.name,
-        url: stored.url,
-        event_types: stored.event_types,
-        active: stored.active,
-        paused: stored.paused,
-        headers: stored.headers.into_iter().map(header).collect::<Result<_, SecretsError>>()?,
-        signing_key: stored.signing_key.map(signing_key).transpose()?,
-        retry: RetryPlan {
-            count: stored.retry_count,
-            interval: Duration::from_millis(stored.retry_interval_ms),
-            backoff: if stored.retry_exponential { Backoff::Exponential } else { Backoff::Fixed },
-            interval_max: Duration::from_millis(stored.retry_interval_max_ms),
-        },
-        timeout: Duration::from_millis(stored.timeout_ms),
-        max_in_flight: stored.max_in_flight,
-        created_at: Timestamp::from_millis(stored.created_at),
-        updated_at: Timestamp::from_millis(stored.updated_at),
-        updated_by: stored.updated_by,
-        deleted_at: stored.deleted_at.map(Timestamp::from_millis),
-    })
 }
 
 pub(super) fn token_to_bytes(token: &Token) -> Vec<u8> {
@@ -306,37 +213,70 @@ fn token_from_bytes(bytes: &[u8]) -> Result<Token, LoadError> {
     })
 }
 
-fn to_json<T: Serialize>(value: &T) -> Vec<u8> {
+#[derive(Serialize, Deserialize)]
+struct StoredEventType {
+    name: String,
+    label: String,
+    group: String,
+    meaning: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    schema: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    example: Option<String>,
+    created_at: u64,
+    created_by: String,
+    updated_at: u64,
+    updated_by: String,
+}
+
+pub(super) fn event_type_to_bytes(custom: &CustomType) -> Vec<u8> {
+    to_json(&StoredEventType {
+        name: custom.name.clone(),
+        label: custom.label.clone(),
+        group: custom.group.as_str().to_owned(),
+        meaning: custom.meaning.clone(),
+        schema: custom.schema.clone(),
+        example: custom.example.clone(),
+        created_at: custom.created_at.millis(),
+        created_by: custom.created_by.clone(),
+        updated_at: custom.updated_at.millis(),
+        updated_by: custom.updated_by.clone(),
+    })
+}
+
+fn event_type_from_bytes(version: u32, bytes: &[u8]) -> Result<CustomType, LoadError> {
+    let stored: StoredEventType = from_json(bytes)?;
+    let group = Group::parse(&stored.group);
+    Ok(CustomType {
+        group: group.ok_or_else(|| LoadError::Format(format!("event type {}", stored.name)))?,
+        name: stored.name,
+        label: stored.label,
+        meaning: stored.meaning,
+        schema: stored.schema,
+        example: stored.example,
+        version,
+        created_at: Timestamp::from_millis(stored.created_at),
+        created_by: stored.created_by,
+        updated_at: Timestamp::from_millis(stored.updated_at),
+        updated_by: stored.updated_by,
+    })
+}
+
+pub(super) fn to_json<T: Serialize>(value: &T) -> Vec<u8> {
     #[expect(clippy::expect_used, reason = "plain structs with text keys are always JSON")]
     serde_json::to_vec(value).expect("plain structs are JSON")
 }
 
-fn from_json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, LoadError> {
+pub(super) fn from_json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, LoadError> {
     serde_json::from_slice(bytes).map_err(|error| LoadError::Format(error.to_string()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::filter::{Condition, Filter, Test};
     use crate::domain::webhook::tests::sample;
     use crate::random::Random;
-
-    #[test]
-    fn a_webhook_round_trips_and_its_secrets_are_not_readable() {
-        let sealer = Sealer::new(&[9; 32], Random::seeded(3));
-        let mut webhook = sample();
-        let secret = || Secret::new("canary-secret".to_owned());
-        webhook.headers.push(Header { name: "X-Env".to_owned(), value: HeaderValue::Plain("prod".to_owned()) });
-        webhook.headers.push(Header { name: "X-Key".to_owned(), value: HeaderValue::Secret(secret()) });
-        webhook.signing_key = Some(SigningKey {
-            current: secret(),
-            changed_at: Timestamp::from_millis(5),
-            previous: Some((secret(), Timestamp::from_millis(9))),
-        });
-        let bytes = webhook_to_bytes(&webhook, &sealer);
-        assert!(!String::from_utf8_lossy(&bytes).contains("canary"));
-        assert_eq!(webhook_from_bytes(&bytes, &sealer).unwrap(), webhook);
-    }
 
     #[test]
     fn only_active_webhooks_that_ask_for_a_type_get_it() {
@@ -344,9 +284,58 @@ mod tests {
         inactive.id = WebhookId::from_bytes([8; 16]);
         inactive.active = false;
         let all = [sample(), inactive].map(|webhook| (webhook.id, Arc::new(webhook)));
-        let config = Config::new(1, all.into(), BTreeMap::new());
-        assert_eq!(config.targets("AML_MONITORING").len(), 1);
-        assert!(config.targets("SOS_REPORT").is_empty());
+        let config = Config::new(1, all.into(), BTreeMap::new(), BTreeMap::new());
+        assert_eq!(config.targets("AML_MONITORING", b"{}").targets.len(), 1);
+        assert_eq!(config.targets("SOS_REPORT", b"{}"), Targets::default());
         assert!(config.webhook("aml-watch").is_some());
+    }
+
+    #[test]
+    fn an_event_type_round_trips() {
+        let custom = CustomType {
+            name: "ORDER".to_owned(),
+            label: "Order".to_owned(),
+            group: Group::Kyb,
+            meaning: "Somebody ordered.".to_owned(),
+            schema: Some("{ \"type\": \"object\" }".to_owned()),
+            example: None,
+            version: 7,
+            created_at: Timestamp::from_millis(1),
+            created_by: "alice".to_owned(),
+            updated_at: Timestamp::from_millis(2),
+            updated_by: "bob".to_owned(),
+        };
+        let mut image = ConfigImage::default();
+        let body = event_type_to_bytes(&custom).into();
+        image.entries.insert((Collection::EventType, "ORDER".into()), (7, body));
+        let config = Config::load(&image, &Sealer::new(&[9; 32], Random::seeded(3))).unwrap();
+        assert_eq!(config.custom_type("order").map(|one| &**one), Some(&custom));
+        image.entries.insert((Collection::EventType, "ODD".into()), (1, "{}".into()));
+        assert!(Config::load(&image, &Sealer::new(&[9; 32], Random::seeded(3))).is_err());
+    }
+
+    #[test]
+    fn a_filter_tells_who_gets_a_payload_and_who_is_skipped() {
+        let webhooks = [0, 1, 2].map(|number: u8| {
+            let mut webhook = sample();
+            webhook.id = WebhookId::from_bytes([number; 16]);
+            if number != 1 {
+                let test = Test::Equals(serde_json::json!(number == 0));
+                webhook.filter = Filter(vec![Condition { path: "/final".to_owned(), test }]);
+            }
+            (webhook.id, Arc::new(webhook))
+        });
+        let config = Config::new(1, webhooks.into(), BTreeMap::new(), BTreeMap::new());
+        let numbers = |list: Vec<Target>| list.iter().map(|to| to.webhook.as_bytes()[0]).collect::<Vec<_>>();
+        for (payload, targets, skipped) in [
+            ("{\"final\":true}", vec![0, 1], vec![2]),
+            ("{\"final\":false}", vec![1, 2], vec![0]),
+            ("{}", vec![1], vec![0, 2]),
+            ("not JSON", vec![1], vec![0, 2]),
+        ] {
+            let found = config.targets("AML_MONITORING", payload.as_bytes());
+            assert_eq!((numbers(found.targets), numbers(found.skipped)), (targets, skipped), "{payload}");
+        }
+        assert_eq!(config.targets("SOS_REPORT", b"{}"), Targets::default(), "what nobody asked for is not skipped");
     }
 }

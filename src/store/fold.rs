@@ -53,7 +53,7 @@ impl Fold {
             }
             Record::Attempt(record) => self.settle(record.id, record.delivery),
             Record::Change(record) => self.settle(record.id, record.delivery),
-            Record::Config(_) | Record::Snapshot { .. } => {}
+            Record::Config(_) | Record::Snapshot { .. } | Record::Audit(_) => {}
         }
     }
 
@@ -81,14 +81,17 @@ impl Fold {
 fn deliveries_of(one: &Committed) -> Vec<Pending> {
     let location = one.location;
     match &*one.record {
-        Record::Event { event, targets, .. } => (0..)
-            .zip(targets)
-            .map(|(ordinal, target)| {
-                let id = DeliveryId { event: event.id, ordinal };
-                let delivery = Delivery::accepted(event.created_at());
-                Pending { id, webhook: target.webhook, location, delivery }
-            })
-            .collect(),
+        Record::Event { event, targets, skipped, .. } => {
+            let targets = targets.iter().map(|target| (target, Delivery::accepted(event.created_at())));
+            let skipped = skipped.iter().map(|target| (target, Delivery::skipped()));
+            (0..)
+                .zip(targets.chain(skipped))
+                .map(|(ordinal, (target, delivery))| {
+                    let id = DeliveryId { event: event.id, ordinal };
+                    Pending { id, webhook: target.webhook, location, delivery }
+                })
+                .collect()
+        }
         Record::Carry { event, deliveries, .. } => (0..)
             .zip(deliveries)
             .map(|(ordinal, carried)| {

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 
 use super::applier::{Applier, Feed};
+use super::endings::Endings;
 use crate::domain::event::Location;
 use crate::domain::id::{EventId, WebhookId};
 use crate::index::Pending;
@@ -27,7 +28,7 @@ pub enum Arrival {
         /// Where it goes.
         webhooks: Vec<WebhookId>,
     },
-    /// What was pending at the start.
+    /// What was pending at the start: all of it, once, also when it is nothing.
     Restored(Vec<Pending>),
 }
 
@@ -66,12 +67,14 @@ impl Arrivals {
 
 struct Publisher {
     arrivals: Arc<Arrivals>,
+    endings: Arc<Endings>,
     feed: Feed,
 }
 
 impl Sink for Publisher {
     fn committed(&mut self, records: &[Committed]) {
         self.feed.send(records);
+        self.endings.note(records);
         let accepted = records.iter().filter_map(|one| match &*one.record {
             Record::Event { event, targets, .. } if !targets.is_empty() => Some(Arrival::Accepted {
                 location: one.location,
@@ -93,6 +96,7 @@ pub struct Workers {
     pub(super) committer: Committer,
     pub(super) applier: Applier,
     pub(super) arrivals: Arc<Arrivals>,
+    pub(super) endings: Arc<Endings>,
     pub(super) feed: Feed,
 }
 
@@ -103,7 +107,7 @@ impl Workers {
     /// # Errors
     /// When the system has no threads.
     pub fn spawn_threads(self) -> std::io::Result<Vec<std::thread::JoinHandle<()>>> {
-        let publisher = Publisher { arrivals: self.arrivals, feed: self.feed };
+        let publisher = Publisher { arrivals: self.arrivals, endings: self.endings, feed: self.feed };
         let (committer, applier) = (self.committer, self.applier);
         Ok(vec![
             spawn_thread("journal", async move { committer.run(publisher).await })?,
@@ -114,7 +118,7 @@ impl Workers {
     /// Runs as tasks of the current runtime, for simulations under paused time.
     #[must_use]
     pub fn spawn_tasks(self) -> Vec<tokio::task::JoinHandle<()>> {
-        let publisher = Publisher { arrivals: self.arrivals, feed: self.feed };
+        let publisher = Publisher { arrivals: self.arrivals, endings: self.endings, feed: self.feed };
         vec![tokio::spawn(self.committer.run(publisher)), tokio::spawn(self.applier.run())]
     }
 }

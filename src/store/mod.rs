@@ -8,14 +8,17 @@ mod accept;
 mod applier;
 mod changes;
 mod config;
+mod endings;
 mod fold;
 mod handover;
 mod idempotency;
 mod retention;
+mod stored;
 
 pub use accept::{Accepted, NewEvent};
 pub use applier::IndexState;
-pub use config::{Config, LoadError, Token};
+pub use config::{Config, LoadError, Targets, Token};
+pub use endings::{Ended, Endings};
 pub use handover::{Arrival, Arrivals, Workers};
 pub use retention::Expired;
 
@@ -28,14 +31,16 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
+use crate::domain::audit::AuditRecord;
 use crate::domain::delivery::Delivery;
 use crate::domain::event::Location;
 use crate::domain::id::{DeliveryId, EventId, EventIds, WebhookId};
+use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::domain::webhook::Webhook;
 use crate::index::{Index, IndexError, Pending};
 use crate::journal::{
-    AttemptRecord, ChangeRecord, Committed, Disk, Journal, JournalError, Options, Record, RecoveryReport,
+    AttemptRecord, ChangeRecord, Committed, Disk, Journal, JournalError, Options, Record, RecoveryReport, Ticket,
 };
 use crate::random::Random;
 use crate::secrets::Sealer;
@@ -108,6 +113,7 @@ struct StoreShared {
     journal: Journal,
     slot: Arc<Slot>,
     arrivals: Arc<Arrivals>,
+    endings: Arc<Endings>,
     config: ArcSwap<Config>,
     /// One configuration change at a time.
     changing: Arc<tokio::sync::Mutex<()>>,
@@ -143,6 +149,7 @@ impl Store {
         let config = Config::load(&opened.image, &sealer)?;
         let slot = Arc::new(Slot::new());
         let arrivals = Arc::new(Arrivals::default());
+        let endings = Arc::new(Endings::default());
         let (sender, queue) = mpsc::unbounded_channel();
         let applier = Applier {
             journal: opened.journal.clone(),
@@ -156,11 +163,18 @@ impl Store {
             handed_over: false,
         };
         let feed = Feed { slot: Arc::clone(&slot), queue: sender };
-        let workers = Workers { committer: opened.committer, applier, arrivals: Arc::clone(&arrivals), feed };
+        let workers = Workers {
+            committer: opened.committer,
+            applier,
+            arrivals: Arc::clone(&arrivals),
+            endings: Arc::clone(&endings),
+            feed,
+        };
         let shared = StoreShared {
             journal: opened.journal,
             slot,
             arrivals,
+            endings,
             config: ArcSwap::from_pointee(config),
             changing: Arc::default(),
             ids: Mutex::new(EventIds::default()),
@@ -227,6 +241,25 @@ impl Store {
         self.shared.below_floor.load(Ordering::Relaxed)
     }
 
+    /// Seals a secret for a document that leaves the store, bound to the kind of field it is
+    /// for. The same secret is sealed to the same text every time.
+    #[must_use]
+    pub fn seal_for_export(&self, kind: &str, secret: &Secret) -> String {
+        self.shared.sealer.seal_same(&format!("export/{kind}"), secret)
+    }
+
+    /// Opens what [`Self::seal_for_export`] sealed.
+    ///
+    /// # Errors
+    /// What to do about a text that was sealed with another master key or for another field.
+    pub fn open_exported(&self, kind: &str, sealed: &str) -> Result<Secret, String> {
+        self.shared.sealer.open(&format!("export/{kind}"), sealed).map_err(|_| {
+            "can not be opened: it was sealed by a daemon with another master key, or for another field; \
+             write the secret itself, or {\"file\": \"…\"}"
+                .to_owned()
+        })
+    }
+
     fn settle(
         &self,
         answer: Result<Result<Committed, JournalError>, tokio::sync::oneshot::error::RecvError>,
@@ -247,6 +280,25 @@ impl Store {
         }
     }
 
+    /// Notes what somebody did; await the answer to know that it is durable. It has happened, so it
+    /// is never refused: on a full disk it becomes durable when there is room.
+    ///
+    /// # Errors
+    /// `Full` when there is no room yet, `Failed`.
+    pub fn audit(&self, record: AuditRecord) -> impl Future<Output = Result<(), StoreError>> + use<> {
+        let noted = self.shared.journal.append_awaited_fact(Record::Audit(record));
+        let store = self.clone();
+        async move { store.durable(noted?).await }
+    }
+
+    /// Waits until a fact is durable, but not for ever.
+    async fn durable(&self, ticket: Ticket) -> Result<(), StoreError> {
+        match tokio::time::timeout(Self::CHANGE_WAIT_MAX, ticket).await {
+            Ok(answer) => self.settle(answer).map(|_| ()),
+            Err(_) => Err(StoreError::Full),
+        }
+    }
+
     /// Notes an operator's change of a delivery, which is in force in the lanes already; await
     /// the answer to know that it is durable. On a full disk it becomes so when there is room.
     ///
@@ -258,12 +310,7 @@ impl Store {
     ) -> Result<impl Future<Output = Result<(), StoreError>> + use<>, StoreError> {
         let ticket = self.shared.journal.append_awaited_fact(Record::Change(record))?;
         let store = self.clone();
-        Ok(async move {
-            match tokio::time::timeout(Self::CHANGE_WAIT_MAX, ticket).await {
-                Ok(answer) => store.settle(answer).map(|_| ()),
-                Err(_) => Err(StoreError::Full),
-            }
-        })
+        Ok(async move { store.durable(ticket).await })
     }
 
     /// Reads an event and its payload back. Does not block unless the event is cold.
@@ -287,7 +334,7 @@ impl Store {
             return Ok(Some(Webhook::clone(current)));
         }
         let bytes = self.read_index(move |index| index.webhook_version(id, version)).await?;
-        Ok(bytes.and_then(|bytes| config::webhook_from_bytes(&bytes, &self.shared.sealer).ok()))
+        Ok(bytes.and_then(|bytes| stored::webhook_from_bytes(&bytes, &self.shared.sealer).ok()))
     }
 
     /// Where the index stands.
@@ -402,9 +449,10 @@ impl Store {
         found.map(|found| found.location).ok_or(StoreError::Gone)
     }
 
-    /// When the oldest pending delivery was accepted, as far as the index knows.
-    pub async fn oldest_pending(&self) -> Option<Timestamp> {
-        self.read_index(Index::oldest_pending).await.ok().flatten()
+    /// When the oldest pending delivery was accepted that goes to one of these webhooks, as far as
+    /// the index knows.
+    pub async fn oldest_pending(&self, of: impl Fn(WebhookId) -> bool + Send + 'static) -> Option<Timestamp> {
+        self.read_index(move |index| index.oldest_pending(&of)).await.ok().flatten()
     }
 
     /// The folder that journal and index are in.

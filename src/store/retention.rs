@@ -40,8 +40,8 @@ impl Store {
     #[must_use]
     pub fn expired_day(&self, retention: Duration, now: Timestamp) -> Option<Day> {
         let index = match self.index_state() {
-            super::IndexState::Ready(index) => index.days(),
-            _ => Vec::new(),
+            super::IndexState::Ready(index) => index.oldest_day(),
+            _ => None,
         };
         let oldest = self.days().into_iter().chain(index).min()?;
         is_expired(oldest.end(), retention, now).then_some(oldest)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks the release binary against programs that we did not write: two Standard Webhooks libraries, the Debian
-# package `webhook` as a receiver with HMAC rules, the CloudEvents SDK, and curl.
+# package `webhook` as a receiver with HMAC rules, two CloudEvents SDKs, an authorization server, a mail server, and curl.
 #
 #   tests/interop/run.sh [BINARY]
 #
@@ -26,7 +26,7 @@ if [ ! -e "$cache/python.ready" ]; then
     touch "$cache/python.ready"
 fi
 if [ ! -e "$cache/node.ready" ]; then
-    npm install --silent --no-audit --no-fund --prefix "$cache" standardwebhooks@1.1.1
+    npm install --silent --no-audit --no-fund --prefix "$cache" standardwebhooks@1.1.1 cloudevents@10.0.0
     touch "$cache/node.ready"
 fi
 python="$cache/venv/bin/python"
@@ -161,7 +161,16 @@ for id in $ids; do
     wait_until 20 "CloudEvent $id did not reach the python receiver" grep -q "\"$id\", \"verified\": true" "$work/python.out"
 done
 wait_until 10 "a CloudEvent is not found by its scanRef" found ce-structured "$(head -n1 <<<"$ids")"
+ids_node=$(INGEST="http://$listen" TOKEN=$token NODE_PATH="$cache/node_modules" node "$here/post_cloudevents.js" \
+    2>"$work/cloudevents-node.err") || fail "CloudEvents of npm: $(cat "$work/cloudevents-node.err")"
+for id in $ids_node; do
+    wait_until 20 "CloudEvent $id did not reach the node receiver" grep -q "\"id\": *\"$id\", *\"verified\": *true" "$work/node.out"
+done
+wait_until 10 "a CloudEvent is not found by its scanRef" found ce-node-binary "$(sed -n 2p <<<"$ids_node")"
+echo "ok: $(wc -w <<<"$ids_node") CloudEvents from the SDK of npm"
 echo "ok: $(wc -w <<<"$ids") CloudEvents from the SDK: structured, binary, batch; the same one twice is one event"
 
 ! grep -q '"verified": *false' "$work"/python.out "$work"/node.out || fail "a request did not verify"
+bash "$here/oauth.sh" "$binary"
+POSTRIDER_BIN=$binary "$here/mail.sh"
 echo "interop passed"

@@ -4,9 +4,21 @@
 
 mod api;
 mod architecture;
+mod audit;
+mod bulk;
+mod canary;
+mod cli;
+mod history;
 mod index;
+mod jobs;
 mod journal;
+mod mail;
+mod oauth;
+mod rules;
+mod schema;
 mod server;
 mod simulation;
 mod support;
 mod tidy;
+mod transfer;
+mod trial;

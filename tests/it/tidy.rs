@@ -15,8 +15,14 @@ const LONGER: &[(&str, usize, &str)] = &[
 
 /// Tests that may sleep, and why.
 const SLEEPERS: &[(&str, &str)] = &[
+    ("tests/it/jobs.rs", "paused time: sleeping is how it moves on"),
     ("tests/it/simulation.rs", "paused time: sleeping is how it moves on"),
+    ("tests/it/history.rs", "paused time: sleeping is how it moves on"),
+    ("tests/it/rules.rs", "paused time: sleeping is how it moves on"),
+    ("tests/it/mail.rs", "paused time: sleeping is how it moves on"),
     ("tests/it/support/world.rs", "paused time: a receiver that takes its time"),
+    ("tests/it/oauth.rs", "paused time: sleeping is how it moves on"),
+    ("src/dispatch/oauth/tests.rs", "paused time: a server that takes its time"),
     ("tests/blackbox/", "another process can only be polled, and is killed at moments drawn by chance"),
     ("benches/throughput.rs", "another process can only be polled"),
 ];

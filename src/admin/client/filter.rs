@@ -22,7 +22,7 @@ pub struct DeliveryFilter {
     pub classes: Vec<String>,
     /// Status code of the last attempt.
     pub code: Option<u16>,
-    /// `pending`, `delivered`, `failed` or `cancelled`.
+    /// `pending`, `delivered`, `failed`, `cancelled` or `skipped`.
     pub state: Option<String>,
     /// Made at or after this instant (RFC 3339).
     pub since: Option<String>,
@@ -68,6 +68,35 @@ impl EventFilter {
     #[must_use]
     pub fn query(&self) -> Vec<(&'static str, String)> {
         set([("ref", &self.reference), ("type", &self.event_type), ("since", &self.since), ("until", &self.until)])
+    }
+}
+
+/// Which entries of the audit log are listed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditFilter {
+    /// Name or id of a webhook, name of a token, id of a delivery.
+    pub subject: Option<String>,
+    /// Who did it.
+    pub by: Option<String>,
+    /// An action (`webhook.edit`) or all of a noun (`webhook`).
+    pub action: Option<String>,
+    /// Done at or after this instant (RFC 3339).
+    pub since: Option<String>,
+    /// Done before this instant (RFC 3339).
+    pub until: Option<String>,
+}
+
+impl AuditFilter {
+    /// As a query, without limit and cursor.
+    #[must_use]
+    pub fn query(&self) -> Vec<(&'static str, String)> {
+        set([
+            ("subject", &self.subject),
+            ("by", &self.by),
+            ("action", &self.action),
+            ("since", &self.since),
+            ("until", &self.until),
+        ])
     }
 }
 

@@ -4,17 +4,20 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header};
+use serde_json::json;
 
+use super::links::dead_in;
+use super::selection::{BUDGET, BUDGET_INSIDE, holds_text};
 use super::{Admin, Call, Refusal, Reply, no_such, reply};
-use crate::admin::protocol::{DeliveryView, Done, EventView, PageView};
+use crate::admin::protocol::{DeliveryView, Done, EventView, PageView, Resent};
 use crate::admin::{views, writes};
 use crate::dispatch::{Place, Prepared};
 use crate::domain::attempt::Class;
 use crate::domain::delivery::State;
-use crate::domain::event_type::KNOWN;
 use crate::domain::id::{DeliveryId, EventId, WebhookId, decode_opaque, encode_opaque};
 use crate::domain::references::References;
 use crate::domain::time::Timestamp;
@@ -26,21 +29,11 @@ use crate::store::{Config, StoreError};
 
 const LIMIT_DEFAULT: usize = 50;
 const LIMIT_MAX: usize = 500;
-/// Rows one page may look at.
-const BUDGET: usize = 20_000;
-/// Payloads one page may look into.
-const BUDGET_INSIDE: usize = 1_000;
 
 const FILTERS: [&str; 12] =
     ["ref", "q", "webhook", "type", "class", "code", "state", "since", "until", "limit", "cursor", "v"];
 
 impl Admin {
-    pub(super) fn event_types(&self, call: &Call) -> Reply {
-        call.only(&Method::GET, "GET")?;
-        let items = KNOWN.iter().map(views::event_type).collect();
-        reply(StatusCode::OK, &PageView { items, cursor: None })
-    }
-
     pub(super) async fn deliveries(&self, call: &Call, rest: &[&str]) -> Reply {
         match rest {
             [] => {
@@ -60,13 +53,24 @@ impl Admin {
             [id, "resend"] => {
                 call.only(&Method::POST, "POST")?;
                 let id = delivery_id(id)?;
-                self.check_can_resend(id).await?;
+                let webhook = self.check_can_resend(id).await?;
+                let warnings = self.link_warnings(id).await;
                 self.shared.dispatcher.resend(id, &call.author.name).await?;
-                reply(StatusCode::ACCEPTED, &Done { done: true })
+                let of = json!({"webhook": webhook.name, "webhook_id": webhook.id.to_string()});
+                self.note(call, "delivery.resend", &id.to_string(), of).await;
+                reply(StatusCode::ACCEPTED, &Resent { done: true, warnings })
             }
             [id, "cancel"] => {
                 call.only(&Method::POST, "POST")?;
-                let done = self.shared.dispatcher.cancel(delivery_id(id)?, &call.author.name).await?;
+                let id = delivery_id(id)?;
+                let found = self.shared.store.look(move |index| index.delivery(id)).await?;
+                let done = self.shared.dispatcher.cancel(id, &call.author.name).await?;
+                if let (true, Some(found)) = (done, found) {
+                    let config = self.shared.store.config();
+                    let name = config.webhooks.get(&found.webhook).map(|webhook| webhook.name.clone());
+                    let of = json!({"webhook": name, "webhook_id": found.webhook.to_string()});
+                    self.note(call, "delivery.cancel", &id.to_string(), of).await;
+                }
                 reply(StatusCode::OK, &Done { done })
             }
             _ => Err(no_such(&format!("/v1/deliveries/{}", rest.join("/")))),
@@ -95,24 +99,8 @@ impl Admin {
             None => self.shared.store.look(move |index| index.deliveries(&query, walk, |_| true)).await?,
             Some(wanted) => {
                 walk.budget = BUDGET_INSIDE;
-                let wanted = wanted.to_lowercase();
-                let journal = self.shared.store.journal().clone();
-                let inside = move |found: &Found| match journal.read(found.event.location).as_deref() {
-                    _ if found
-                        .event
-                        .event
-                        .references
-                        .as_slice()
-                        .iter()
-                        .any(|one| one.to_lowercase().contains(&wanted)) =>
-                    {
-                        true
-                    }
-                    Ok(Record::Event { payload, .. } | Record::Carry { payload, .. }) => {
-                        String::from_utf8_lossy(payload).to_lowercase().contains(&wanted)
-                    }
-                    _ => false,
-                };
+                let (wanted, store) = (wanted.to_lowercase(), self.shared.store.clone());
+                let inside = move |found: &Found| holds_text(&store, found, &wanted);
                 self.shared.store.look(move |index| index.deliveries(&query, walk, inside)).await?
             }
         };
@@ -141,7 +129,7 @@ impl Admin {
         if due > self.shared.store.clock().now() {
             return None;
         }
-        self.shared.dispatcher.hold(found.id, found.webhook).map(|hold| hold.as_str().to_owned())
+        self.shared.dispatcher.hold(found.id, found.webhook, &found.delivery).map(|hold| hold.as_str().to_owned())
     }
 
     async fn show_delivery(&self, id: DeliveryId) -> Reply {
@@ -152,13 +140,22 @@ impl Admin {
         let mut view = views::delivery(&found, &config, then.as_ref(), self.hold(&found).as_deref());
         view.attempts = Some(found.attempts.iter().map(views::attempt).collect());
         let sent_with = then.or_else(|| config.webhooks.get(&found.webhook).map(|now| Webhook::clone(now)));
-        if let Some(prepared) = sent_with.and_then(|webhook| Prepared::new(webhook.into())) {
+        if let Some(prepared) = sent_with.and_then(|webhook| Prepared::new(webhook.into(), Ok(None))) {
             let names = self.shared.options.load().names.clone();
             let at = found.attempts.last().map_or_else(|| self.shared.store.clock().now(), |last| last.started_at);
-            let request =
+            let mut request =
                 prepared.request(&names, &found.event.event, id, Place::last(&found.delivery), Bytes::new(), at);
+            if prepared.webhook.oauth.is_some() {
+                // Which token it was is not known any more, and would be masked.
+                let mut token = HeaderValue::from_static("Bearer");
+                token.set_sensitive(true);
+                request.headers.insert(header::AUTHORIZATION, token);
+            }
             view.request = Some(views::request(&request));
         }
+        let event = &found.event;
+        let dead = dead_in(&self.shared.store, event.location, event.payload_length, event.event.created_at()).await;
+        view.dead_links = dead.map(|dead| dead.count);
         reply(StatusCode::OK, &view)
     }
 
@@ -196,14 +193,14 @@ impl Admin {
     }
 
     /// A delivery whose webhook is gone has nowhere to be sent to.
-    async fn check_can_resend(&self, id: DeliveryId) -> Result<(), Refusal> {
+    async fn check_can_resend(&self, id: DeliveryId) -> Result<Arc<Webhook>, Refusal> {
         let known = self.shared.store.pending_of(id).await.map_err(|error| match error {
             StoreError::Gone => gone(&id.to_string()),
             error => Refusal::Store(error),
         })?;
         let config = self.shared.store.config();
         match config.webhooks.get(&known.webhook).filter(|webhook| webhook.exists()) {
-            Some(_) => Ok(()),
+            Some(webhook) => Ok(Arc::clone(webhook)),
             None => Err(Refusal::Taken("its webhook was deleted; restore it, or post the event again".to_owned())),
         }
     }
@@ -225,14 +222,17 @@ fn cursor_of(id: DeliveryId) -> String {
     encode_opaque(&id.to_bytes())
 }
 
+/// How long a page may be.
+pub(super) fn limit(call: &Call) -> Result<usize, Refusal> {
+    match call.param("limit").map(str::parse::<usize>) {
+        None => Ok(LIMIT_DEFAULT),
+        Some(Ok(limit)) if limit > 0 => Ok(limit.min(LIMIT_MAX)),
+        Some(_) => Err(Refusal::Bad("limit must be a number from 1 to 500".to_owned())),
+    }
+}
+
 fn walk(call: &Call) -> Result<Walk, Refusal> {
-    let limit = match call.param("limit") {
-        None => LIMIT_DEFAULT,
-        Some(text) => match text.parse::<usize>() {
-            Ok(limit) if limit > 0 => limit.min(LIMIT_MAX),
-            _ => return Err(Refusal::Bad("limit must be a number from 1 to 500".to_owned())),
-        },
-    };
+    let limit = limit(call)?;
     let before = call.param("cursor").map(|text| {
         let id = decode_opaque(text).and_then(|bytes| DeliveryId::from_bytes(&bytes));
         id.ok_or_else(|| Refusal::Bad("that is not a cursor of ours".to_owned()))
@@ -240,20 +240,25 @@ fn walk(call: &Call) -> Result<Walk, Refusal> {
     Ok(Walk { before: before.transpose()?, limit, budget: BUDGET })
 }
 
+/// The webhook with this name or id, a deleted one when there is no other. The id of one that is
+/// gone still names its deliveries and what was done to it.
+pub(super) fn webhook_called(config: &Config, name: &str) -> Option<WebhookId> {
+    let deleted = || config.webhooks.values().find(|webhook| webhook.name == name);
+    let known = config.webhook(name).or_else(deleted).map(|webhook| webhook.id);
+    known.or_else(|| WebhookId::parse(name))
+}
+
 /// What the filters ask for; `None` when they can match nothing.
-fn query(call: &Call, config: &Config) -> Result<Option<Query>, Refusal> {
+pub(super) fn query(call: &Call, config: &Config) -> Result<Option<Query>, Refusal> {
     // Cut as references are cut when they are stored.
     let wanted = call.param("ref").map(|text| References::from(vec![text.to_owned()]).into_vec().swap_remove(0));
     let mut query = Query { reference: wanted, ..Query::default() };
     if let Some(name) = call.param("webhook") {
-        let deleted = || config.webhooks.values().find(|webhook| webhook.name == name);
-        let known = config.webhook(name).or_else(deleted).map(|webhook| webhook.id);
-        // The id of a webhook that is gone still names its deliveries.
-        let Some(id) = known.or_else(|| WebhookId::parse(name)) else { return Ok(None) };
+        let Some(id) = webhook_called(config, name) else { return Ok(None) };
         query.webhook = Some(id);
     }
     if let Some(text) = call.param("type") {
-        query.event_type = Some(writes::resolve_type(text, true).map_err(Refusal::Bad)?);
+        query.event_type = Some(writes::resolve_type(text, true, &config.event_types).map_err(Refusal::Bad)?);
     }
     for text in call.param("class").into_iter().flat_map(|text| text.split(',')) {
         let class =
@@ -266,7 +271,7 @@ fn query(call: &Call, config: &Config) -> Result<Option<Query>, Refusal> {
     }
     if let Some(text) = call.param("state") {
         let state = State::parse(text);
-        let wrong = || Refusal::Bad("state must be pending, delivered, failed or cancelled".to_owned());
+        let wrong = || Refusal::Bad("state must be pending, delivered, failed, cancelled or skipped".to_owned());
         query.state = Some(state.ok_or_else(wrong)?);
     }
     query.since = call.param("since").map(instant).transpose()?;
@@ -276,7 +281,7 @@ fn query(call: &Call, config: &Config) -> Result<Option<Query>, Refusal> {
     Ok(Some(query))
 }
 
-fn instant(text: &str) -> Result<Timestamp, Refusal> {
+pub(super) fn instant(text: &str) -> Result<Timestamp, Refusal> {
     let wrong = || Refusal::Bad(format!("{text:?} is not an instant such as 2026-11-23T09:25:32Z"));
     let parsed: jiff::Timestamp = text.parse().map_err(|_| wrong())?;
     Ok(Timestamp::from_millis(u64::try_from(parsed.as_millisecond()).map_err(|_| wrong())?))

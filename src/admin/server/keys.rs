@@ -1,6 +1,7 @@
 //! Ingest tokens: made, listed, revoked. A token is shown once, when it is made.
 
 use http::{Method, StatusCode};
+use serde_json::json;
 
 use super::{Admin, Call, Refusal, Reply, no_such, reply};
 use crate::admin::protocol::{Done, NewKey, PageView};
@@ -25,6 +26,7 @@ impl Admin {
                     return Err(Refusal::NotFound(format!("there is no token {name:?}")));
                 }
                 self.shared.store.change_token(name, None, &call.author.name).await?;
+                self.note(call, "key.revoke", name, json!({})).await;
                 reply(StatusCode::OK, &Done { done: true })
             }
             _ => Err(no_such(&format!("/v1/keys/{}", rest.join("/")))),
@@ -43,12 +45,15 @@ impl Admin {
             return Err(Refusal::Taken(format!("there is a token {:?} already; revoke it first", wanted.name)));
         }
         let unknown = self.shared.options.load().defaults.accept_unknown_types;
-        let types = wanted.types.iter().map(|text| writes::resolve_type(text, unknown));
+        let own = &self.shared.store.config().event_types;
+        let types = wanted.types.iter().map(|text| writes::resolve_type(text, unknown, own));
         let types = types.collect::<Result<Vec<_>, _>>().map_err(Refusal::Bad)?;
         let (token, secret) = new_token(&self.shared.store, &wanted.name, types, &call.author.name);
         let mut view = views::key(&token, None);
         view.token = Some(secret);
+        let types = if token.types.is_empty() { json!({"types": "all"}) } else { json!({"types": token.types}) };
         self.shared.store.change_token(&wanted.name, Some(token), &call.author.name).await?;
+        self.note(call, "key.create", &wanted.name, types).await;
         reply(StatusCode::CREATED, &view)
     }
 }

@@ -2,10 +2,13 @@
 //!
 //! It only reads: whatever it finds wrong is told, and mended by nobody here.
 
+use std::collections::HashSet;
+
 use http::{Method, StatusCode};
 
 use super::{Admin, Call, Refusal, Reply, reply};
-use crate::admin::protocol::{DiskStatus, IndexStatus, IngestStatus, JournalStatus, Status, VerifyReport};
+use crate::admin::protocol::{DiskStatus, EmailStatus, IndexStatus, IngestStatus, JournalStatus, Status, VerifyReport};
+use crate::domain::id::WebhookId;
 use crate::maintenance::free_space;
 use crate::store::{IndexState, StoreError};
 
@@ -21,12 +24,16 @@ impl Admin {
         let options = self.shared.options.load_full();
         let config = store.config();
         let now = store.clock().now();
-        let (pending, in_flight) = self.shared.dispatcher.load();
+        let (_, in_flight) = self.shared.dispatcher.load();
         let existing = config.webhooks.values().filter(|webhook| webhook.exists());
+        // What a deleted webhook holds back until it can not be restored any more is not going to be sent.
+        let lanes = existing.clone().filter_map(|webhook| self.shared.dispatcher.lane(webhook.id));
+        let pending: u64 = lanes.map(|lane| lane.pending).sum();
+        let ids: HashSet<WebhookId> = existing.clone().map(|webhook| webhook.id).collect();
         let failing = existing.clone().filter(|webhook| {
             webhook.active && self.shared.dispatcher.lane(webhook.id).is_some_and(|lane| lane.failing)
         });
-        let oldest = store.oldest_pending().await;
+        let oldest = store.oldest_pending(move |webhook| ids.contains(&webhook)).await;
         let mut status = Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -41,11 +48,13 @@ impl Admin {
             journal: self.journal_status(),
             index: self.index_status(),
             disk: self.disk_status(),
+            email: self.email_status(),
             problems: Vec::new(),
             config_file: options.config_file.clone(),
             trial: options.trial,
         };
         status.problems = problems(&status);
+        status.problems.extend(mail_problem(&status.email, self.mailed_webhooks()));
         status
     }
 
@@ -182,4 +191,18 @@ fn problems(status: &Status) -> Vec<String> {
         problems.push(format!("webhook {name} is failing; see `postrider delivery list --webhook {name}`"));
     }
     problems
+}
+
+/// What is wrong with mail, when `webhooks` of them want some.
+fn mail_problem(email: &EmailStatus, webhooks: usize) -> Option<String> {
+    if !email.configured {
+        let text =
+            "webhooks name an address for failures, but no mail is sent: set [email] smtp, or take the address out";
+        return (webhooks > 0).then(|| text.to_owned());
+    }
+    email.failing.then(|| {
+        let why = email.last_error.as_deref().unwrap_or("see the log");
+        let failures = email.held_failures;
+        format!("mail does not get out, {failures} failures are not told: {why}; try `postrider email test ADDRESS`")
+    })
 }

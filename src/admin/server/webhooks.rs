@@ -7,16 +7,17 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::{Admin, Call, Refusal, Reply, reply};
+use super::{Admin, Call, Refusal, Reply, audit, reply};
 use crate::admin::protocol::{PageView, WebhookView};
 use crate::admin::{views, writes};
 use crate::domain::id::WebhookId;
 use crate::domain::secret::Secret;
 use crate::domain::signature::SigningKey;
 use crate::domain::webhook::{FieldProblem, Webhook};
+use crate::egress::TlsProfile;
 use crate::store::{Config, StoreError};
 
 const ONE: &str = "GET, PUT, PATCH, DELETE";
@@ -36,6 +37,8 @@ impl Admin {
             [] if call.method == Method::GET => self.list_webhooks(call),
             [] if call.method == Method::POST => self.create_webhook(call).await,
             [] => Err(Refusal::Method("GET, POST")),
+            // A webhook of that name is still tested by `test/test`.
+            ["test"] if call.method == Method::POST => self.test_unsaved(call).await,
             [name] => match call.method {
                 Method::GET => {
                     let webhook = self.find_webhook(name)?;
@@ -49,6 +52,10 @@ impl Admin {
                 call.only(&Method::POST, "POST")?;
                 self.pause_webhook(call, name, *verb == "pause").await
             }
+            [name, "test"] => {
+                call.only(&Method::POST, "POST")?;
+                self.test_saved(call, name).await
+            }
             [name, "restore"] => {
                 call.only(&Method::POST, "POST")?;
                 self.restore_webhook(call, name).await
@@ -57,15 +64,25 @@ impl Admin {
                 call.only(&Method::POST, "POST")?;
                 self.rotate_key(call, name).await
             }
+            [name, "clone"] => self.clone_webhook(call, name).await,
+            [name, "plan"] => {
+                call.only(&Method::GET, "GET")?;
+                reply(StatusCode::OK, &views::plan(&*self.find_webhook(name)?))
+            }
+            [name, "secrets", field] => self.reveal(call, name, field).await,
             _ => Err(super::no_such(&format!("/v1/webhooks/{}", rest.join("/")))),
         }
     }
 
-    fn webhook_view(&self, webhook: &Webhook) -> WebhookView {
+    pub(super) fn webhook_view(&self, webhook: &Webhook) -> WebhookView {
         views::webhook(webhook, self.shared.dispatcher.lane(webhook.id), self.shared.store.clock().now())
     }
 
-    fn find_webhook(&self, name: &str) -> Result<Arc<Webhook>, Refusal> {
+    pub(super) fn own_types(&self) -> writes::OwnTypes {
+        self.shared.store.config().event_types.clone()
+    }
+
+    pub(super) fn find_webhook(&self, name: &str) -> Result<Arc<Webhook>, Refusal> {
         let config = self.shared.store.config();
         config.webhook(name).cloned().ok_or_else(|| unknown(name))
     }
@@ -85,9 +102,10 @@ impl Admin {
         let options = self.shared.options.load_full();
         let id = WebhookId::new(call.author.now, self.shared.store.random().bits());
         let mut webhook = writes::blank(id, &call.author, &options.defaults);
-        let problems = writes::merge(&mut webhook, &document, &call.author, &options.defaults);
+        let problems = writes::merge(&mut webhook, &document, &call.author, &options.defaults, &self.own_types());
         self.check(&webhook, problems).await?;
         let saved = self.save(call, webhook, name_is_free).await?;
+        self.note_webhook(call, "webhook.create", &saved, audit::created(&saved)).await;
         reply(StatusCode::CREATED, &self.webhook_view(&saved))
     }
 
@@ -97,17 +115,13 @@ impl Admin {
         let current = self.find_webhook(name)?;
         self.check_version(&current, &document)?;
         // PUT replaces everything that is not a secret or an identity; PATCH only what is sent.
-        let mut webhook = Webhook::clone(&current);
-        if call.method == Method::PUT {
-            let blank = writes::blank(current.id, &call.author, &options.defaults);
-            let (signing_key, headers) = (webhook.signing_key, webhook.headers);
-            webhook =
-                Webhook { version: current.version, created_at: current.created_at, signing_key, headers, ..blank };
-        }
-        let problems = writes::merge(&mut webhook, &document, &call.author, &options.defaults);
-        if call.method == Method::PUT && document.get("headers").is_none() {
-            webhook.headers.clear();
-        }
+        let (webhook, problems) = if call.method == Method::PUT {
+            writes::replaced(&current, &document, &call.author, &options.defaults, &self.own_types())
+        } else {
+            let mut webhook = Webhook::clone(&current);
+            let problems = writes::merge(&mut webhook, &document, &call.author, &options.defaults, &self.own_types());
+            (webhook, problems)
+        };
         self.check(&webhook, problems).await?;
         let saved = self
             .save(call, webhook, |config, webhook| {
@@ -116,6 +130,7 @@ impl Admin {
                 if now.version == current.version { Ok(()) } else { Err(self.conflict(now, &document)) }
             })
             .await?;
+        self.note_edit(call, &current, &saved).await;
         reply(StatusCode::OK, &self.webhook_view(&saved))
     }
 
@@ -129,7 +144,7 @@ impl Admin {
     fn conflict(&self, current: &Webhook, document: &Value) -> Refusal {
         let mut submitted = document.clone();
         // What was sent comes back without anything that may be a secret, well-formed or not.
-        for field in ["signing_key", "oauth", "headers"] {
+        for field in ["signing_key", "oauth", "headers", "tls"] {
             if let Some(value) = submitted.get_mut(field).filter(|value| !value.is_null()) {
                 *value = Value::from(views::MASKED);
             }
@@ -145,6 +160,7 @@ impl Admin {
         let mut webhook = Webhook::clone(&*self.find_webhook(name)?);
         webhook.deleted_at = Some(call.author.now);
         let saved = self.save(call, webhook, still_there).await?;
+        self.note_webhook(call, "webhook.delete", &saved, Map::new()).await;
         reply(StatusCode::OK, &self.webhook_view(&saved))
     }
 
@@ -158,8 +174,19 @@ impl Admin {
         let mut webhook = Webhook::clone(found.ok_or_else(|| {
             Refusal::NotFound(format!("no deleted webhook {name:?} can be restored; that is possible for 10 minutes"))
         })?);
-        webhook.deleted_at = None;
-        let saved = self.save(call, webhook, name_is_free).await?;
+        let deleted_at = webhook.deleted_at.take();
+        let can_be_restored = |config: &Config, webhook: &Webhook| {
+            name_is_free(config, webhook)?;
+            let now = config.webhooks.get(&webhook.id).filter(|now| now.deleted_at == deleted_at);
+            let in_time = deleted_at.is_some_and(|at| call.author.now.since(at) < Webhook::RESTORE_WINDOW);
+            match now {
+                Some(now) if now.version == webhook.version && in_time => Ok(()),
+                Some(now) if now.version != webhook.version => still_there(config, webhook),
+                _ => Err(Refusal::NotFound("the 10 minutes in which it could be restored are over".to_owned())),
+            }
+        };
+        let saved = self.save(call, webhook, can_be_restored).await?;
+        self.note_webhook(call, "webhook.restore", &saved, Map::new()).await;
         reply(StatusCode::OK, &self.webhook_view(&saved))
     }
 
@@ -170,6 +197,8 @@ impl Admin {
         }
         webhook.paused = paused;
         let saved = self.save(call, webhook, still_there).await?;
+        let action = if paused { "webhook.pause" } else { "webhook.resume" };
+        self.note_webhook(call, action, &saved, Map::new()).await;
         reply(StatusCode::OK, &self.webhook_view(&saved))
     }
 
@@ -183,16 +212,21 @@ impl Admin {
             return Err(Refusal::Fields(vec![FieldProblem::new("keep_previous_seconds", detail)]));
         }
         let until = call.author.now.plus(keep);
+        let had_one = webhook.signing_key.is_some();
         let previous = webhook.signing_key.map(|before| (before.current, until)).filter(|_| !keep.is_zero());
         webhook.signing_key =
             Some(SigningKey { current: Secret::new(input.signing_key), changed_at: call.author.now, previous });
         self.check(&webhook, Vec::new()).await?;
         let saved = self.save(call, webhook, still_there).await?;
+        let mut told = Map::new();
+        told.insert("changed".to_owned(), json!({"signing_key": if had_one { "replaced" } else { "set" }}));
+        told.insert("keep_previous_seconds".to_owned(), keep.as_secs().into());
+        self.note_webhook(call, "webhook.rotate-key", &saved, told).await;
         reply(StatusCode::OK, &self.webhook_view(&saved))
     }
 
-    /// Everything that is wrong with a webhook, the address of its receiver included.
-    async fn check(&self, webhook: &Webhook, mut problems: Vec<FieldProblem>) -> Result<(), Refusal> {
+    /// Everything that is wrong with the fields of a webhook, besides what is known already.
+    pub(super) fn field_problems(&self, webhook: &Webhook, mut problems: Vec<FieldProblem>) -> Vec<FieldProblem> {
         let options = self.shared.options.load_full();
         let reserved: Vec<&str> = options.reserved_headers.iter().map(String::as_str).collect();
         for problem in webhook.problems(&reserved) {
@@ -201,17 +235,31 @@ impl Admin {
                 problems.push(problem);
             }
         }
-        if !problems.iter().any(|problem| problem.field == "url")
-            && let Ok(url) = Url::parse(&webhook.url)
-            && let Err(problem) = self.shared.egress.check_url(&url).await
+        if !problems.iter().any(|problem| problem.field.starts_with("tls"))
+            && let Err(problem) = TlsProfile::new(&webhook.tls)
         {
-            problems.push(FieldProblem::new("url", problem.to_string()));
+            problems.push(FieldProblem::new(problem.field, problem.detail));
+        }
+        problems
+    }
+
+    /// Everything that is wrong with a webhook, the address of its receiver included.
+    pub(super) async fn check(&self, webhook: &Webhook, problems: Vec<FieldProblem>) -> Result<(), Refusal> {
+        let mut problems = self.field_problems(webhook, problems);
+        let endpoint = webhook.oauth.as_ref().map(|oauth| ("oauth.endpoint", oauth.endpoint.as_str()));
+        for (field, url) in std::iter::once(("url", webhook.url.as_str())).chain(endpoint) {
+            if !problems.iter().any(|problem| problem.field == field)
+                && let Ok(url) = Url::parse(url)
+                && let Err(problem) = self.shared.egress.check_url(&url).await
+            {
+                problems.push(FieldProblem::new(field, problem.to_string()));
+            }
         }
         if problems.is_empty() { Ok(()) } else { Err(Refusal::Fields(problems)) }
     }
 
     /// Stores the next version, if `allowed` still says so when it is its turn.
-    async fn save(
+    pub(super) async fn save(
         &self,
         call: &Call,
         webhook: Webhook,
@@ -234,7 +282,7 @@ fn unknown(name: &str) -> Refusal {
     Refusal::NotFound(format!("there is no webhook {name:?}"))
 }
 
-fn name_is_free(config: &Config, webhook: &Webhook) -> Result<(), Refusal> {
+pub(super) fn name_is_free(config: &Config, webhook: &Webhook) -> Result<(), Refusal> {
     let other = config.webhooks.values().find(|other| other.exists() && other.name == webhook.name);
     match other.filter(|other| other.id != webhook.id) {
         Some(other) => Err(Refusal::Taken(format!("the name {:?} is taken by {}", webhook.name, other.id))),
@@ -243,7 +291,7 @@ fn name_is_free(config: &Config, webhook: &Webhook) -> Result<(), Refusal> {
 }
 
 /// A change that does not look at versions still must not overwrite one it has not seen.
-fn still_there(config: &Config, webhook: &Webhook) -> Result<(), Refusal> {
+pub(super) fn still_there(config: &Config, webhook: &Webhook) -> Result<(), Refusal> {
     match config.webhooks.get(&webhook.id) {
         Some(now) if now.exists() && now.version == webhook.version => Ok(()),
         Some(now) if now.exists() => Err(Refusal::Taken("it was changed at the same moment; try again".to_owned())),

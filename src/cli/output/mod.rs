@@ -16,6 +16,7 @@ use super::failure::Failure;
 use crate::domain::text::{misleads, printable};
 use crate::domain::time::Timestamp;
 
+pub(super) mod csv;
 mod table;
 
 pub(super) use table::{Cell, Column, Table};
@@ -50,7 +51,7 @@ impl Style {
             "delivered" => Self::Good,
             "failed" => Self::Bad,
             "pending" => Self::Waiting,
-            "cancelled" => Self::Dim,
+            "cancelled" | "skipped" => Self::Dim,
             _ => Self::Plain,
         }
     }
@@ -81,6 +82,8 @@ pub struct Look {
     pub width: Option<usize>,
     /// There is a person who can be asked.
     pub can_ask: bool,
+    /// Standard error is a terminal: progress is one line that is written anew.
+    pub live: bool,
     /// For showing instants.
     pub zone: TimeZone,
     /// For leaving out the year.
@@ -104,8 +107,9 @@ impl Look {
             ColorChoice::Always => true,
             ColorChoice::Never => false,
         };
-        let can_ask = io::stdin().is_terminal() && io::stderr().is_terminal();
-        Self { json, quiet, color, width, can_ask, zone, now }
+        let live = io::stderr().is_terminal();
+        let can_ask = live && io::stdin().is_terminal();
+        Self { json, quiet, color, width, can_ask, live, zone, now }
     }
 }
 
@@ -120,19 +124,26 @@ pub struct Output {
     out: Box<dyn Write + Send>,
     err: Box<dyn Write + Send>,
     look: Look,
+    /// Width of the progress that stands on the last line of standard error.
+    progress: usize,
 }
 
 impl Output {
     /// That of this process.
     #[must_use]
     pub fn process(look: Look) -> Self {
-        Self { out: Box::new(io::stdout()), err: Box::new(io::stderr()), look }
+        Self { out: Box::new(io::stdout()), err: Box::new(io::stderr()), look, progress: 0 }
     }
 
     /// Whether JSON is wanted.
     #[must_use]
     pub const fn json(&self) -> bool {
         self.look.json
+    }
+
+    /// Lists come as JSON from now on.
+    pub(super) const fn use_json(&mut self) {
+        self.look.json = true;
     }
 
     /// Whether there is a person who can be asked.
@@ -190,6 +201,11 @@ impl Output {
         self.data(lines.as_bytes())
     }
 
+    /// A line of comma-separated values.
+    pub(super) fn values(&mut self, fields: &[csv::Field]) -> Result<(), Failure> {
+        self.data(csv::line(fields).as_bytes())
+    }
+
     /// A payload: as it is, except on a terminal, which it could steer.
     pub(super) fn payload(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         if self.look.width.is_none() {
@@ -221,8 +237,23 @@ impl Output {
         }
     }
 
+    /// How far something is, in place of what it said before; on a terminal only.
+    pub(super) fn progress(&mut self, text: &str) {
+        if !self.look.live || self.look.quiet {
+            return;
+        }
+        let shown = printable(text);
+        let width = table::text_width(&shown);
+        let rest = " ".repeat(self.progress.saturating_sub(width));
+        let _ = write!(self.err, "\r{shown}{rest}").and_then(|()| self.err.flush());
+        self.progress = width;
+    }
+
     /// Lines on standard error.
     pub(super) fn remark(&mut self, text: &str) {
+        if std::mem::take(&mut self.progress) > 0 {
+            let _ = self.err.write_all(b"\n");
+        }
         // There is nowhere to say that standard error cannot be written.
         let _ = self.err.write_all(harmless(text).as_bytes()).and_then(|()| self.err.flush());
     }
@@ -345,6 +376,7 @@ pub(super) mod tests {
             color: false,
             width: None,
             can_ask: false,
+            live: false,
             zone: TimeZone::UTC,
             now: Timestamp::from_millis(1_795_425_932_045),
         }
@@ -352,7 +384,7 @@ pub(super) mod tests {
 
     pub(in crate::cli) fn memory(look: Look) -> (Output, Written, Written) {
         let (out, err) = (Written::default(), Written::default());
-        (Output { out: Box::new(out.clone()), err: Box::new(err.clone()), look }, out, err)
+        (Output { out: Box::new(out.clone()), err: Box::new(err.clone()), look, progress: 0 }, out, err)
     }
 
     const HOSTILE: &str = "x\u{1b}[2J\u{9b}31m\n\u{202e}\u{7f}\u{e0041}é";
@@ -409,6 +441,20 @@ pub(super) mod tests {
         output.text("data").unwrap();
         output.warn("careful");
         assert_eq!((out.text().as_str(), err.text().as_str()), ("data\n", "warning: careful\n"));
+    }
+
+    #[test]
+    fn progress_is_one_line_on_a_terminal_and_nothing_elsewhere() {
+        let (mut output, _, err) = memory(Look { live: true, ..look() });
+        output.progress("12 of 100");
+        output.progress("9\u{1b}");
+        output.note("done");
+        assert_eq!(err.text(), "\r12 of 100\r9\\u{1b}  \ndone\n");
+        for look in [look(), Look { live: true, quiet: true, ..look() }] {
+            let (mut output, _, err) = memory(look);
+            output.progress("12 of 100");
+            assert_eq!(err.text(), "");
+        }
     }
 
     #[test]

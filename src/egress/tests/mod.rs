@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use super::*;
 
 mod blocked;
+mod profile;
 mod tls;
 mod wire;
 
@@ -43,6 +44,7 @@ fn post(url: &str, timeout: Duration) -> Request {
         headers: HeaderMap::new(),
         body: Bytes::from_static(b"{\"a\":1}"),
         timeout,
+        tls: None,
     }
 }
 

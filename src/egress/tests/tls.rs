@@ -9,18 +9,18 @@ use super::*;
 
 /// What a TLS receiver saw: finished handshakes and bytes after them.
 #[derive(Default)]
-struct Seen {
-    server_names: Mutex<Vec<String>>,
-    bytes: AtomicUsize,
+pub(super) struct Seen {
+    pub(super) server_names: Mutex<Vec<String>>,
+    pub(super) bytes: AtomicUsize,
 }
 
-fn authority() -> CertifiedIssuer<'static, KeyPair> {
+pub(super) fn authority() -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-fn acceptor(chain: Vec<CertificateDer<'static>>, key: &KeyPair) -> TlsAcceptor {
+pub(super) fn acceptor(chain: Vec<CertificateDer<'static>>, key: &KeyPair) -> TlsAcceptor {
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -33,7 +33,7 @@ fn acceptor(chain: Vec<CertificateDer<'static>>, key: &KeyPair) -> TlsAcceptor {
 }
 
 /// An acceptor whose certificate for `host` was issued by `issuer`.
-fn issued(issuer: &CertifiedIssuer<'static, KeyPair>, host: &str, expired: bool) -> TlsAcceptor {
+pub(super) fn issued(issuer: &CertifiedIssuer<'static, KeyPair>, host: &str, expired: bool) -> TlsAcceptor {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
     if expired {
@@ -44,7 +44,7 @@ fn issued(issuer: &CertifiedIssuer<'static, KeyPair>, host: &str, expired: bool)
     acceptor(vec![certificate.der().clone()], &key)
 }
 
-async fn serve(acceptor: TlsAcceptor) -> (Receiver, Arc<Seen>) {
+pub(super) async fn serve(acceptor: TlsAcceptor) -> (Receiver, Arc<Seen>) {
     let mut receiver = Receiver::start().await;
     let (_, closed) = mpsc::unbounded_channel();
     let mut accepted = std::mem::replace(&mut receiver.accepted, closed);
@@ -54,7 +54,14 @@ async fn serve(acceptor: TlsAcceptor) -> (Receiver, Arc<Seen>) {
         while let Some(stream) = accepted.recv().await {
             let (acceptor, seen) = (acceptor.clone(), Arc::clone(&watch));
             tokio::spawn(async move {
-                let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                let mut stream = match acceptor.accept(stream).into_fallible().await {
+                    Ok(stream) => stream,
+                    Err((_, mut refused)) => {
+                        // Read to its end, so that the alert is not overtaken by a reset.
+                        while refused.read_buf(&mut Vec::new()).await.is_ok_and(|count| count > 0) {}
+                        return;
+                    }
+                };
                 let name = stream.get_ref().1.server_name().unwrap_or_default().to_owned();
                 seen.server_names.lock().unwrap().push(name);
                 assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
@@ -70,7 +77,7 @@ async fn serve(acceptor: TlsAcceptor) -> (Receiver, Arc<Seen>) {
     (receiver, seen)
 }
 
-fn trusting(ca: &tempfile::NamedTempFile) -> Egress {
+pub(super) fn trusting(ca: &tempfile::NamedTempFile) -> Egress {
     let names = fixed(&[("hook.example", &["127.0.0.1"]), ("hook.example.", &["127.0.0.1"])]);
     let ca_file = Some(ca.path().to_owned());
     Egress::new(EgressOptions { policy: loopback(), ca_file, names, ..EgressOptions::default() }).unwrap()

@@ -37,10 +37,12 @@ fn events() -> impl Strategy<Value = Event> {
 }
 
 fn deliveries() -> impl Strategy<Value = Delivery> {
-    let states = prop::sample::select(vec![State::Pending, State::Delivered, State::Failed, State::Cancelled]);
+    let states =
+        prop::sample::select(vec![State::Pending, State::Delivered, State::Failed, State::Cancelled, State::Skipped]);
     (states, timestamps(), option::of(timestamps()), any::<u16>(), any::<u16>()).prop_map(
         |(settled, due, resend_due, automatic_made, resends)| {
             let due = (settled == State::Pending).then_some(due);
+            let automatic_made = if settled == State::Skipped { 0 } else { automatic_made };
             let made = u32::from(automatic_made) + u32::from(resends);
             Delivery::from_parts(settled, due, resend_due, automatic_made, made).unwrap()
         },
@@ -73,11 +75,13 @@ fn records() -> impl Strategy<Value = Record> {
     let collections = prop::sample::select(vec![Collection::Webhook, Collection::Token, Collection::EventType]);
     let causes = prop::sample::select(vec![ChangeCause::Resend, ChangeCause::Cancel]);
     prop_oneof![
-        (events(), vec(targets(), 0..5), some_bytes()).prop_map(|(event, targets, payload)| Record::Event {
-            event,
-            targets,
-            payload
-        }),
+        (events(), vec(targets(), 0..5), vec(targets(), 0..3), some_bytes())
+            .prop_map(|(event, targets, skipped, payload)| Record::Event { event, targets, skipped, payload }),
+        (timestamps(), ".{0,9}", option::of(any::<u32>()), ".{0,9}", ".{0,9}", ".{0,40}").prop_map(
+            |(at, by, uid, action, subject, detail)| {
+                Record::Audit(AuditRecord { at, by, uid, action, subject, detail })
+            }
+        ),
         (delivery_ids(), targets(), attempts(), deliveries()).prop_map(|(id, target, attempt, delivery)| {
             Record::Attempt(AttemptRecord { id, target, attempt, delivery })
         }),
@@ -170,11 +174,11 @@ proptest! {
     /// Right checksums around contents that are not: decoding must refuse, not panic.
     #[test]
     fn any_contents_in_a_right_frame_are_decoded_or_refused(
-        kind in 0_u8..9, meta in vec(any::<u8>(), 0..200), payload in some_bytes()
+        kind in 0_u8..11, meta in vec(any::<u8>(), 0..200), payload in some_bytes()
     ) {
         let frame = Frame { version: 1, kind, sequence: 1, meta: meta.into(), payload };
         if let Some(record) = Record::decode(&frame) {
-            prop_assert!((1..=6).contains(&kind), "{:?}", record);
+            prop_assert!((1..=8).contains(&kind), "{:?}", record);
         }
     }
 }

@@ -8,6 +8,8 @@ use postrider::journal::{Disk as _, Frame};
 use super::*;
 
 const RECORDS: &str = include_str!("../golden/journal-v1.txt");
+/// Kinds and forms that came later.
+const LATER: &str = include_str!("../golden/journal-v1-later.txt");
 const SEGMENT: &[u8] = include_bytes!("../golden/journal-v1.seg");
 
 fn hex(bytes: &[u8]) -> String {
@@ -43,7 +45,7 @@ fn samples() -> Vec<(&'static str, Record)> {
     };
     vec![
         ("event", event_record(noon(), 4)),
-        ("event-bare", Record::Event { event: bare, targets: Vec::new(), payload: Bytes::new() }),
+        ("event-bare", Record::Event { event: bare, targets: Vec::new(), skipped: Vec::new(), payload: Bytes::new() }),
         ("attempt", record(noon(), 6)),
         ("attempt-answered", outcome(attempt(noon(), Ok(204)))),
         ("attempt-resend", outcome(resent)),
@@ -136,6 +138,53 @@ async fn every_kind_is_read_as_it_always_was() {
         }
     }
     assert_eq!(found, expected);
+}
+
+/// What was skipped, and the audit log.
+fn later() -> Vec<(&'static str, Record)> {
+    let id = DeliveryId { event: event_id(noon(), 4), ordinal: 1 };
+    let resent = Delivery::from_parts(State::Skipped, None, Some(noon()), 0, 1).unwrap();
+    let change = ChangeRecord { id, at: noon(), by: "root".to_owned(), cause: ChangeCause::Resend, delivery: resent };
+    let own = AuditRecord::own(noon(), "webhook.pause", "aml-watch", "{}".to_owned());
+    let all_skipped = Record::Event {
+        event: event(noon(), 6),
+        targets: Vec::new(),
+        skipped: vec![target(1), target(2)],
+        payload: Bytes::new(),
+    };
+    let carried = |delivery| CarriedDelivery { target: target(1), delivery, attempts: Vec::new() };
+    let carry = Record::Carry {
+        event: event(noon(), 7),
+        deliveries: vec![carried(Delivery::accepted(noon())), carried(Delivery::skipped())],
+        payload: payload(7),
+    };
+    vec![
+        ("event-skipped", skipped_record(noon(), 5)),
+        ("event-all-skipped", all_skipped),
+        ("change-resend-skipped", Record::Change(change)),
+        ("carry-skipped", carry),
+        ("audit", audit_record(noon(), 10)),
+        ("audit-own", Record::Audit(own)),
+    ]
+}
+
+#[test]
+fn later_kinds_are_written_and_read_as_they_always_were() {
+    let disk = new_disk();
+    let mut opened = open(&disk);
+    let mut lines = String::new();
+    for (name, record) in later() {
+        let committed = append_each(&mut opened, [record]).remove(0);
+        let bytes = disk.contents(&segment_path(&opened, committed.location.segment));
+        let from = committed.location.offset as usize;
+        let bytes = &bytes[from..from + committed.location.length as usize];
+        writeln!(lines, "{name} {} {}", committed.sequence, hex(bytes)).unwrap();
+    }
+    assert!(lines == LATER, "the journal is written differently now:\n{lines}");
+    for (line, (name, record)) in LATER.lines().zip(later()) {
+        let frame = Frame::decode(&unhex(line.rsplit(' ').next().unwrap())).unwrap();
+        assert_eq!(Record::decode(&frame), Some(record), "{name}");
+    }
 }
 
 /// A whole segment as version 0.1 left it. Under paused time: its snapshot holds an instant.

@@ -131,8 +131,8 @@ async fn facts_that_found_the_disk_full_are_tried_again_without_being_asked() {
 async fn too_much_that_waits_is_refused_but_not_facts() {
     let disk = new_disk();
     let mut opened = open(&disk);
-    let Record::Event { event, targets, .. } = event_record(noon(), 4) else { panic!("an event") };
-    let large = Record::Event { event, targets, payload: vec![0; 16 << 20].into() };
+    let Record::Event { event, targets, skipped, .. } = event_record(noon(), 4) else { panic!("an event") };
+    let large = Record::Event { event, targets, skipped, payload: vec![0; 16 << 20].into() };
     let mut tickets = Vec::new();
     let busy = loop {
         match opened.journal.append(large.clone()) {

@@ -19,6 +19,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use postrider::clock::Clock;
 use postrider::domain::attempt::{Attempt, ErrorKind, Outcome, Phases, Trigger};
+use postrider::domain::audit::AuditRecord;
 use postrider::domain::delivery::{Delivery, State};
 use postrider::domain::event::{Event, Idempotency};
 use postrider::domain::id::{DeliveryId, EventId, WebhookId};
@@ -150,7 +151,25 @@ fn payload(number: u64) -> Bytes {
 }
 
 fn event_record(at: Timestamp, number: u64) -> Record {
-    Record::Event { event: event(at, number), targets: vec![target(1), target(2)], payload: payload(number) }
+    let targets = vec![target(1), target(2)];
+    Record::Event { event: event(at, number), targets, skipped: Vec::new(), payload: payload(number) }
+}
+
+/// The filter of one webhook did not let it through.
+fn skipped_record(at: Timestamp, number: u64) -> Record {
+    let (targets, skipped) = (vec![target(1)], vec![target(2)]);
+    Record::Event { event: event(at, number), targets, skipped, payload: payload(number) }
+}
+
+fn audit_record(at: Timestamp, number: u64) -> Record {
+    Record::Audit(AuditRecord {
+        at,
+        by: "alice (sudo)".to_owned(),
+        uid: Some(0),
+        action: "webhook.edit".to_owned(),
+        subject: number.to_string(),
+        detail: "{\"changed\":{\"retry.count\":[5,7],\"signing_key\":\"replaced\"}}".to_owned(),
+    })
 }
 
 /// Settled at the last attempt, or still waiting.
@@ -190,6 +209,8 @@ fn record(at: Timestamp, number: u64) -> Record {
             body: (!number.is_multiple_of(4)).then(|| Bytes::from(format!("{{\"version\":{number}}}"))),
         }),
         3 => carry_record(at, number, (number % 4 == 3).then(|| at.minus(DAY))),
+        4 if number % 12 == 10 => audit_record(at, number),
+        5 if number % 12 == 5 => skipped_record(at, number),
         _ => event_record(at, number),
     }
 }
@@ -200,6 +221,7 @@ fn number_of(record: &Record) -> Option<u64> {
         Record::Attempt(attempt) => attempt.id.event,
         Record::Change(change) => change.id.event,
         Record::Config(config) => return Some(u64::from(config.version)),
+        Record::Audit(audit) => return audit.subject.parse().ok(),
         Record::Snapshot { .. } => return None,
     };
     Some(u64::from_be_bytes(id.as_bytes()[8..].try_into().unwrap()))

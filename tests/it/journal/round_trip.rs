@@ -32,7 +32,7 @@ fn every_kind_goes_through_the_disk_over_many_segments() {
 #[test]
 fn replay_is_exact_at_every_border() {
     let disk = new_disk();
-    let mut opened = open_at(&disk, Clock::simulated(noon()), 700).unwrap();
+    let mut opened = open_at(&disk, Clock::simulated(noon()), 500).unwrap();
     append_each(&mut opened, (0..24).map(|number| record(noon(), number)));
     let last = opened.journal.last_committed();
     assert!(opened.journal.segments().len() > 5);
@@ -71,6 +71,8 @@ fn each_record_lies_in_its_day() {
         (record(yesterday, 6), today),
         (record(yesterday, 7), today),
         (record(yesterday, 8), today),
+        (skipped_record(yesterday, 17), yesterday.day()),
+        (audit_record(yesterday, 10), yesterday.day()),
         // Still to be sent: as good as new.
         (carry_record(three_ago, 9, None), today),
         (carry_record(three_ago, 15, Some(two_ago)), two_ago.day()),
@@ -113,8 +115,8 @@ fn the_cache_is_bounded_and_forgets_the_oldest() {
     let disk = new_disk();
     let mut opened = open(&disk);
     let large = |number| match event_record(noon(), number) {
-        Record::Event { event, targets, .. } => {
-            Record::Event { event, targets, payload: Bytes::from(vec![b'x'; 1 << 20]) }
+        Record::Event { event, targets, skipped, .. } => {
+            Record::Event { event, targets, skipped, payload: Bytes::from(vec![b'x'; 1 << 20]) }
         }
         other => other,
     };
@@ -129,7 +131,9 @@ fn a_record_that_is_too_long_is_refused_before_it_is_written() {
     let disk = new_disk();
     let mut opened = open(&disk);
     let sized = |bytes: usize| match event_record(noon(), 4) {
-        Record::Event { event, targets, .. } => Record::Event { event, targets, payload: vec![0; bytes].into() },
+        Record::Event { event, targets, skipped, .. } => {
+            Record::Event { event, targets, skipped, payload: vec![0; bytes].into() }
+        }
         other => other,
     };
     let overhead = append_each(&mut opened, [sized(0)])[0].location.length as usize;

@@ -90,10 +90,16 @@ impl Daemon {
 
     /// A call on the admin socket.
     pub(crate) fn admin(&self, line: &str, body: &str) -> Answer {
+        self.admin_as(line, &[], body)
+    }
+
+    /// The same with these header lines.
+    pub(crate) fn admin_as(&self, line: &str, headers: &[&str], body: &str) -> Answer {
         let mut stream = UnixStream::connect(self.folder.path().join("state/admin.sock")).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let length = body.len();
-        write!(stream, "{line} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
+        let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
+        write!(stream, "{line} HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {length}\r\n\r\n{body}").unwrap();
         read_answer(stream)
     }
 
@@ -119,11 +125,21 @@ impl Daemon {
         panic!("in vain: {what}");
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ends it as an operator would, and gives its exit code.
     pub(crate) fn stop(&mut self) -> i32 {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         self.child.wait().unwrap().code().unwrap()
+    }
+
+    /// Has it read its configuration again. Does not wait until it has.
+    pub(crate) fn reload(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
     }
 
     /// Ends it without warning.

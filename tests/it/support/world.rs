@@ -11,13 +11,16 @@ use bytes::Bytes;
 use postrider::clock::Clock;
 use postrider::dispatch::{DispatchOptions, Dispatcher, WireNames};
 use postrider::domain::attempt::{ErrorKind, Outcome, Phases};
+use postrider::domain::audit::AuditRecord;
+use postrider::domain::credentials::ClientTls;
+use postrider::domain::filter::{Condition, Filter, Test};
 use postrider::domain::id::{EventId, WebhookId};
 use postrider::domain::references::References;
 use postrider::domain::retry::{Backoff, RetryPlan};
 use postrider::domain::time::Timestamp;
 use postrider::domain::webhook::Webhook;
-use postrider::egress::{Request, Transport};
-use postrider::index::{Found, Query, Walk};
+use postrider::egress::{Request, TlsProblem, TlsProfile, Transport};
+use postrider::index::{AuditQuery, Found, Query, Walk};
 use postrider::journal::Options;
 use postrider::random::Random;
 use postrider::secrets::Sealer;
@@ -38,10 +41,17 @@ pub(crate) struct Receipt {
     /// `None` while it is under way, or when the daemon went away meanwhile.
     pub(crate) ended: Option<(Timestamp, u16)>,
     pub(crate) body: Bytes,
+    pub(crate) authorization: Option<String>,
 }
 
 /// How a receiver answers at a time: a code (0: no answer) and how long it takes.
 pub(crate) type Behaviour = Arc<dyn Fn(Timestamp) -> (u16, Duration) + Send + Sync>;
+
+/// How an authorization server answers at a time: as a receiver, and with what body.
+pub(crate) type Issuer = Arc<dyn Fn(Timestamp) -> (u16, Duration, String) + Send + Sync>;
+
+/// Whether a receiver accepts what is shown to it as `Authorization` at a time.
+pub(crate) type Guard = Arc<dyn Fn(Timestamp, Option<&str>) -> bool + Send + Sync>;
 
 #[derive(Default)]
 struct Ledger {
@@ -49,6 +59,8 @@ struct Ledger {
     in_flight: HashMap<String, usize>,
     most_in_flight: HashMap<String, usize>,
     most_in_all: usize,
+    /// When tokens were asked for, and what came of it.
+    token_requests: Vec<(Timestamp, u16)>,
 }
 
 /// All receivers; outlives the daemon.
@@ -56,6 +68,8 @@ struct Ledger {
 pub(crate) struct Receivers {
     clock: Clock,
     behaviours: Arc<Mutex<BTreeMap<String, Behaviour>>>,
+    guards: Arc<Mutex<BTreeMap<String, Guard>>>,
+    issuer: Arc<Mutex<Option<Issuer>>>,
     ledger: Arc<Mutex<Ledger>>,
 }
 
@@ -80,6 +94,7 @@ impl Receivers {
             began: self.clock.now(),
             ended: None,
             body: request.body.clone(),
+            authorization: request.headers.get("authorization").map(|value| value.to_str().unwrap().to_owned()),
         });
         let place = ledger.receipts.len() - 1;
         let now = ledger.in_flight.entry(name.clone()).or_default();
@@ -96,6 +111,19 @@ impl Receivers {
         self.behaviours.lock().unwrap().insert(name.to_owned(), Arc::new(behaviour));
     }
 
+    /// Has a receiver answer 401 to what the guard does not let through.
+    pub(crate) fn guard(&self, name: &str, guard: impl Fn(Timestamp, Option<&str>) -> bool + Send + Sync + 'static) {
+        self.guards.lock().unwrap().insert(name.to_owned(), Arc::new(guard));
+    }
+
+    pub(crate) fn set_issuer(&self, issuer: impl Fn(Timestamp) -> (u16, Duration, String) + Send + Sync + 'static) {
+        *self.issuer.lock().unwrap() = Some(Arc::new(issuer));
+    }
+
+    pub(crate) fn token_requests(&self) -> Vec<(Timestamp, u16)> {
+        self.ledger.lock().unwrap().token_requests.clone()
+    }
+
     pub(crate) fn receipts(&self) -> Vec<Receipt> {
         self.ledger.lock().unwrap().receipts.clone()
     }
@@ -110,12 +138,21 @@ impl Receivers {
 }
 
 impl Transport for Receivers {
+    fn tls_profile(&self, tls: &ClientTls) -> Result<Option<TlsProfile>, TlsProblem> {
+        TlsProfile::new(tls)
+    }
+
     fn send<'a>(&'a self, _pool_key: u64, request: Request) -> Pin<Box<dyn Future<Output = Outcome> + Send + 'a>> {
         Box::pin(async move {
             let (under_way, place) = self.begin(&request);
+            let authorization = self.ledger.lock().unwrap().receipts[place].authorization.clone();
             let began = Instant::now();
             let behaviour = self.behaviours.lock().unwrap()[&under_way.1].clone();
-            let (code, takes) = behaviour(self.clock.now());
+            let (mut code, takes) = behaviour(self.clock.now());
+            let guard = self.guards.lock().unwrap().get(&under_way.1).cloned();
+            if code != 0 && guard.is_some_and(|guard| !guard(self.clock.now(), authorization.as_deref())) {
+                code = 401;
+            }
             tokio::time::sleep(takes.min(request.timeout)).await;
             let result = match code {
                 _ if takes > request.timeout => Err(ErrorKind::Timeout),
@@ -123,9 +160,40 @@ impl Transport for Receivers {
                 code => Ok(code),
             };
             self.ledger.lock().unwrap().receipts[place].ended = Some((self.clock.now(), result.unwrap_or(0)));
-            Outcome { result, duration: began.elapsed(), phases: Phases::default(), peer: None, retry_after: None }
+            outcome(result, began)
         })
     }
+
+    fn fetch<'a>(
+        &'a self,
+        _pool_key: u64,
+        request: Request,
+        body_max: usize,
+    ) -> Pin<Box<dyn Future<Output = (Outcome, Option<Bytes>)> + Send + 'a>> {
+        Box::pin(async move {
+            let began = Instant::now();
+            let issuer = self.issuer.lock().unwrap().clone().expect("nobody issues tokens in this world");
+            let (code, takes, body) = issuer(self.clock.now());
+            let place = {
+                let requests = &mut self.ledger.lock().unwrap().token_requests;
+                requests.push((self.clock.now(), 0));
+                requests.len() - 1
+            };
+            tokio::time::sleep(takes.min(request.timeout)).await;
+            let result = match code {
+                _ if takes > request.timeout => Err(ErrorKind::Timeout),
+                0 => Err(ErrorKind::Refused),
+                code => Ok(code),
+            };
+            self.ledger.lock().unwrap().token_requests[place].1 = result.unwrap_or(0);
+            let body = (result.is_ok() && body.len() <= body_max).then(|| Bytes::from(body));
+            (outcome(result, began), body)
+        })
+    }
+}
+
+fn outcome(result: Result<u16, ErrorKind>, began: Instant) -> Outcome {
+    Outcome { result, duration: began.elapsed(), phases: Phases::default(), peer: None, retry_after: None }
 }
 
 /// One running postrider and what outlives it.
@@ -148,7 +216,13 @@ impl World {
     pub(crate) fn new(seed: u64) -> Self {
         let clock = Clock::simulated(START);
         let disk = SimDisk::with_folder("state");
-        let receivers = Receivers { clock, behaviours: Arc::default(), ledger: Arc::default() };
+        let receivers = Receivers {
+            clock,
+            behaviours: Arc::default(),
+            guards: Arc::default(),
+            issuer: Arc::default(),
+            ledger: Arc::default(),
+        };
         Self::open(disk, receivers, clock, Random::seeded(seed), tempfile::tempdir().unwrap(), 0)
     }
 
@@ -200,6 +274,13 @@ impl World {
         Self::open(disk, self.receivers, self.clock, self.random, self.index, index_name)
     }
 
+    /// As a crash, and there is no index from then on: something else lies in its place.
+    pub(crate) async fn crash_without_index(self, seed: u64) -> Self {
+        let place = self.index.path().join((self.index_name + 1).to_string());
+        std::fs::write(place, "not an index").unwrap();
+        self.crash(seed, true).await
+    }
+
     /// Stops in good order and starts again.
     pub(crate) async fn restart(self) -> Self {
         self.dispatcher.stop(Duration::from_mins(5)).await;
@@ -227,6 +308,12 @@ impl World {
             retry: RetryPlan { count, interval, backoff: Backoff::Fixed, interval_max: interval },
             timeout: Duration::from_secs(10),
             max_in_flight: in_flight,
+            rate_per_second: None,
+            ordered: false,
+            filter: Filter::default(),
+            failure_email: None,
+            oauth: None,
+            tls: ClientTls::default(),
             created_at: now,
             updated_at: now,
             updated_by: "test".to_owned(),
@@ -243,6 +330,19 @@ impl World {
             Ok::<_, StoreError>(webhook)
         });
         changed.await.unwrap();
+    }
+
+    /// From now on the webhook gets only payloads in which this is true.
+    pub(crate) async fn filter(&self, id: WebhookId, path: &str) {
+        let test = Test::Equals(serde_json::Value::Bool(true));
+        let filter = Filter(vec![Condition { path: path.to_owned(), test }]);
+        self.change(id, |webhook| webhook.filter = filter).await;
+    }
+
+    /// The whole audit log, newest first.
+    pub(crate) async fn audit(&self) -> Vec<AuditRecord> {
+        let query = AuditQuery::default();
+        self.store.find(move |index| index.audit(&query, None, 1_000, 10_000)).await.unwrap().rows
     }
 
     pub(crate) async fn post(&self, reference: &str, payload: &str) -> Result<Accepted, StoreError> {
