@@ -31,9 +31,11 @@ pub mod ingest;
 mod tests;
 mod transfer;
 mod trial;
+mod watch;
 
 pub use bulk::Bulk;
 pub use filter::{AuditFilter, DeliveryFilter, EventFilter};
+pub use watch::Walk;
 
 /// An ordinary call. The daemon answers these from memory or with a bounded search.
 const CALL_MAX: Duration = Duration::from_secs(30);
@@ -57,6 +59,8 @@ pub struct Caller {
     pub via: &'static str,
     /// `$SUDO_USER`, if set: the daemon sees only root then.
     pub sudo_user: Option<String>,
+    /// Asks to be refused whatever changes anything.
+    pub read_only: bool,
 }
 
 /// Why a call came to nothing. One variant per reaction.
@@ -217,6 +221,9 @@ impl Client {
         }
         if let Some(Ok(user)) = caller.sudo_user.as_deref().map(HeaderValue::from_str) {
             headers.insert("postrider-sudo-user", user);
+        }
+        if caller.read_only {
+            headers.insert("postrider-read-only", HeaderValue::from_static("true"));
         }
         let http = reqwest::Client::builder()
             .unix_socket(socket.as_path())

@@ -6,6 +6,7 @@ mod bulk;
 mod email;
 mod event_types;
 mod keys;
+mod stats;
 mod trial;
 mod webhook;
 
@@ -13,6 +14,7 @@ pub use bulk::{BulkCount, BulkRequest, DeadLinkSample, JobView, Resent};
 pub use email::{EmailStatus, EmailTest, EmailTested};
 pub use event_types::{DriftView, EventTypeDefinition, EventTypeView};
 pub use keys::{KeyView, NewKey};
+pub use stats::{ChangesView, SeriesView, StatsView, WebhookStats};
 pub use trial::{NewTest, StepView, TestView};
 pub use webhook::{
     ConditionView, FailureEmailView, HeaderView, ImportChange, ImportView, LaneView, OAuthView, PlanView, RetryView,
@@ -110,6 +112,12 @@ pub struct DeliveryView {
     pub attempts_made: u16,
     /// Automatic attempts in all.
     pub attempts_max: u16,
+    /// When the last attempt began; `None` before the first.
+    #[serde(default)]
+    pub last_attempt_at: Option<String>,
+    /// How long it took, until the status line or the failure.
+    #[serde(default)]
+    pub last_duration_ms: Option<f64>,
     /// Code of the last attempt; `None` before the first.
     pub last_code: Option<u16>,
     /// Its class.
@@ -311,6 +319,18 @@ pub struct Status {
     pub config_file: Option<String>,
     /// Loopback receivers are permitted because there is no configuration file.
     pub trial: bool,
+    /// Whoever asks may look and change nothing.
+    #[serde(default)]
+    pub read_only: bool,
+    /// How many days deliveries are kept after their last attempt.
+    #[serde(default)]
+    pub retention_days: u64,
+    /// When the configuration file was last read with success.
+    #[serde(default)]
+    pub config_read_at: Option<String>,
+    /// Why the file was refused the last time it was read, if it was.
+    #[serde(default)]
+    pub config_refused: Option<String>,
 }
 
 /// What checking the whole store found.

@@ -176,6 +176,8 @@ pub(super) fn delivery(found: &Found, config: &Config, then: Option<&Webhook>, h
         next_attempt_at: delivery.due_at().filter(|_| state == State::Pending).map(|due| due.to_string()),
         attempts_made: delivery.automatic_made(),
         attempts_max: shown.filter(|_| planned).map_or(delivery.automatic_made(), |known| known.retry.attempts_max()),
+        last_attempt_at: last.map(|last| last.started_at.to_string()),
+        last_duration_ms: last.map(|last| milliseconds(last.outcome.duration)),
         last_code: last.map(|last| last.outcome.code()),
         last_class: last.map(|last| Class::of(last.outcome.code()).as_str().to_owned()),
         last_error: last.and_then(|last| last.outcome.result.err()).map(|kind: ErrorKind| kind.as_str().to_owned()),

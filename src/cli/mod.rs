@@ -245,7 +245,7 @@ impl Session<'_> {
         let candidates: Vec<PathBuf> = located.into_iter().map(|located| located.path).collect();
         let sudo_user =
             (self.env)("SUDO_USER").and_then(|user| user.into_string().ok()).filter(|user| !user.is_empty());
-        Ok(Client::connect(&candidates, &Caller { via: "cli", sudo_user }).await?)
+        Ok(Client::connect(&candidates, &Caller { via: "cli", sudo_user, read_only: false }).await?)
     }
 
     fn state_dir(&self, config: &Config) -> Option<PathBuf> {

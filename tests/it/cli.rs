@@ -18,6 +18,7 @@ const VARIABLE: [&str; 7] = [
 ];
 
 /// Runs one part of the hour. Addresses of receivers are put in before, and taken out again.
+#[expect(clippy::disallowed_methods, reason = "a test's knob, read where it is used")]
 fn part(daemon: &Daemon, name: &str, folder: &Path, addresses: &[(&str, String)]) {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli").join(name);
     let mut text = std::fs::read_to_string(&source).unwrap();
@@ -34,7 +35,6 @@ fn part(daemon: &Daemon, name: &str, folder: &Path, addresses: &[(&str, String)]
     cases.case(&copy);
     // What it says is compared here.
     cases.run();
-    #[expect(clippy::disallowed_methods, reason = "as trycmd itself is told to overwrite")]
     if std::env::var_os("TRYCMD").is_some_and(|mode| mode == "overwrite") {
         let mut text = std::fs::read_to_string(&copy).unwrap();
         for (placeholder, address) in addresses {

@@ -80,7 +80,7 @@ fn daemon(status: u16, content_type: &'static str, body: &'static str) -> (TempD
 }
 
 fn caller() -> Caller {
-    Caller { via: "cli", sudo_user: Some("alice".to_owned()) }
+    Caller { via: "cli", sudo_user: Some("alice".to_owned()), read_only: false }
 }
 
 #[tokio::test]

@@ -52,6 +52,10 @@ impl Admin {
             problems: Vec::new(),
             config_file: options.config_file.clone(),
             trial: options.trial,
+            read_only: false,
+            retention_days: 0,
+            config_read_at: None,
+            config_refused: None,
         };
         status.problems = problems(&status);
         status.problems.extend(mail_problem(&status.email, self.mailed_webhooks()));
