@@ -102,6 +102,9 @@ pub struct DeliveryView {
     pub state: String,
     /// Why it waits although it is due: `paused`, `rate`, `in_flight`, `cooling_down`.
     pub hold: Option<String>,
+    /// An exchange is under way.
+    #[serde(default)]
+    pub sending: bool,
     /// Where it goes.
     pub url: String,
     /// When the event was accepted.

@@ -171,6 +171,7 @@ pub(super) fn delivery(found: &Found, config: &Config, then: Option<&Webhook>, h
         references: event.references.as_slice().to_vec(),
         state: state.as_str().to_owned(),
         hold: hold.filter(|_| state == State::Pending).map(ToOwned::to_owned),
+        sending: false,
         url: shown.map(|known| known.url.clone()).unwrap_or_default(),
         created_at: event.created_at().to_string(),
         next_attempt_at: delivery.due_at().filter(|_| state == State::Pending).map(|due| due.to_string()),

@@ -12,6 +12,8 @@ use crate::admin::protocol::{ChangesView, DeliveryView, EventView, PageView, Sta
 pub struct Walk {
     /// The id of a row: those beyond it are wanted. `None` begins at the end of the list.
     pub from: Option<String>,
+    /// The cursor of the answer before, which goes on where that one stopped; then `from` is not sent.
+    pub cursor: Option<String>,
     /// From older to newer; the answer's rows come in that order.
     pub oldest_first: bool,
     /// At most so many rows.
@@ -21,7 +23,11 @@ pub struct Walk {
 impl Walk {
     fn query(&self, mut filter: Vec<(&'static str, String)>) -> Vec<(&'static str, String)> {
         filter.push(("limit", self.limit.to_string()));
-        filter.extend(self.from.iter().map(|from| ("from", from.clone())));
+        match (&self.cursor, &self.from) {
+            (Some(cursor), _) => filter.push(("cursor", cursor.clone())),
+            (None, Some(from)) => filter.push(("from", from.clone())),
+            (None, None) => {}
+        }
         filter.extend(self.oldest_first.then(|| ("order", "oldest".to_owned())));
         filter
     }
