@@ -27,3 +27,4 @@ pub mod maintenance;
 pub mod admin;
 pub mod cli;
 pub mod daemon;
+pub mod tui;

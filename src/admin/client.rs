@@ -24,6 +24,7 @@ use super::protocol::{
 };
 
 mod bulk;
+pub mod curl;
 mod event_types;
 mod filter;
 pub mod ingest;

@@ -8,8 +8,8 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::output::csv::{Field, optional};
 use super::output::{Cell, Column, Style, Table};
-use super::{Ended, ExitCode, Failure, Session, bulk, curl, status, tail};
-use crate::admin::client::{Bulk, DeliveryFilter};
+use super::{Ended, ExitCode, Failure, Session, bulk, status, tail};
+use crate::admin::client::{Bulk, DeliveryFilter, curl};
 use crate::admin::protocol::{AttemptView, DeliveryView, PageView};
 use crate::domain::attempt::Class;
 

@@ -25,7 +25,6 @@ mod audit;
 mod bulk;
 mod check_config;
 mod create;
-mod curl;
 mod delivery;
 mod edit;
 mod email;

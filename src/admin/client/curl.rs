@@ -10,7 +10,7 @@ use crate::admin::protocol::RequestView;
 const MASKED: &str = "…";
 
 /// The command, over several lines.
-pub(super) fn command(id: &str, request: &RequestView) -> String {
+pub fn command(id: &str, request: &RequestView) -> String {
     let mut words = vec![
         // Settings of the user's own would make it another request.
         "curl --disable".to_owned(),
@@ -27,7 +27,7 @@ pub(super) fn command(id: &str, request: &RequestView) -> String {
 }
 
 /// Names of the variables that the command needs.
-pub(super) fn secrets(request: &RequestView) -> Vec<String> {
+pub fn secrets(request: &RequestView) -> Vec<String> {
     let masked = request.headers.iter().filter(|(_, value)| value == MASKED);
     masked.map(|(name, _)| variable(name)).collect()
 }
