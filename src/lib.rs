@@ -27,4 +27,5 @@ pub mod maintenance;
 pub mod admin;
 pub mod cli;
 pub mod daemon;
+pub mod editor;
 pub mod tui;

@@ -25,6 +25,7 @@ use super::protocol::{
 
 mod bulk;
 pub mod curl;
+pub mod draft;
 mod event_types;
 mod filter;
 pub mod ingest;

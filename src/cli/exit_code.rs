@@ -39,6 +39,8 @@ pub enum ExitCode {
     BadConfig,
     /// 141: what a shell reports for signal 13.
     BrokenPipe,
+    /// 128 and the number of the signal that ended the terminal UI.
+    Signal(u8),
 }
 
 impl ExitCode {
@@ -76,6 +78,7 @@ impl ExitCode {
             Self::NotPermitted => 77,
             Self::BadConfig => 78,
             Self::BrokenPipe => 141,
+            Self::Signal(number) => 128u8.saturating_add(number),
         }
     }
 
@@ -96,6 +99,7 @@ impl ExitCode {
             Self::NotPermitted => "not permitted",
             Self::BadConfig => "the configuration is faulty",
             Self::BrokenPipe => "whoever read the output stopped reading",
+            Self::Signal(_) => "ended by a signal: 128 and its number",
         }
     }
 

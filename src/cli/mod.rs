@@ -9,7 +9,6 @@
 use std::ffi::OsString;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
-use std::process;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -42,6 +41,7 @@ mod tail;
 mod tests;
 mod transfer;
 mod trial;
+mod tui;
 mod verify;
 mod webhook;
 
@@ -110,6 +110,8 @@ struct Global {
 enum Command {
     /// Run the daemon
     Serve,
+    /// Open the terminal UI; `postrider` alone on a terminal does the same
+    Tui(tui::Tui),
     /// How the daemon is doing
     Status,
     /// Check the configuration file without starting anything
@@ -147,6 +149,7 @@ struct Session<'a> {
     places: Places,
     zone: TimeZone,
     clock: Clock,
+    no_color: bool,
 }
 
 /// What came of a command.
@@ -176,10 +179,16 @@ pub fn run(
     let zone = if global.utc { TimeZone::UTC } else { TimeZone::system() };
     let look = Look::of_process(global.json, global.quiet, color, plain, zone.clone(), now);
     let mut output = Output::process(look.clone());
+    let no_color = plain || color == ColorChoice::Never;
+    let mut session =
+        Session { output: Output::process(look), env, places: global.places, zone, clock: Clock::system(), no_color };
     let command = || match cli.command {
+        None if tui::has_terminal(&session) => tui::run(&mut session, &tui::Tui::default()),
         None => output.text(&Cli::command().render_help().to_string()).map(|()| ExitCode::Done),
-        Some(Command::Serve) => serve(&global.places, &mut output),
-        Some(command) => ask(command, env, global.places, zone, Output::process(look)),
+        Some(Command::Serve) => serve(&session.places, &mut output),
+        // It has threads of its own, and waits in none of them.
+        Some(Command::Tui(arguments)) => tui::run(&mut session, &arguments),
+        Some(command) => ask(command, &mut session),
     };
     // A panic has said where it was; the code says whose fault it is. Nothing that could be half
     // changed is used afterwards but the output.
@@ -193,15 +202,12 @@ pub fn run(
 }
 
 /// Runs a command that is not the daemon.
-fn ask(command: Command, env: Environment<'_>, places: Places, zone: TimeZone, output: Output) -> Ended {
+fn ask(command: Command, session: &mut Session<'_>) -> Ended {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(ExitCode::Internal, format!("the runtime cannot start: {error}")))?;
-    runtime.block_on(async {
-        let mut session = Session { output, env, places, zone, clock: Clock::system() };
-        session.run(command).await
-    })
+    runtime.block_on(session.run(command))
 }
 
 fn now() -> Timestamp {
@@ -222,6 +228,7 @@ impl Session<'_> {
     async fn run(&mut self, command: Command) -> Ended {
         match command {
             Command::Serve => Err(Failure::usage("the daemon is not a command of its client")),
+            Command::Tui(arguments) => tui::run(self, &arguments),
             Command::Status => status::run(self).await,
             Command::CheckConfig(arguments) => check_config::run(self, &arguments),
             Command::Webhook(command) => webhook::run(self, command).await,
@@ -238,10 +245,7 @@ impl Session<'_> {
 
     /// A client of the daemon, wherever its socket is.
     async fn client(&mut self) -> Result<Client, Failure> {
-        let config = self.config_for_finding()?;
-        let state_dir = self.state_dir(&config);
-        let located = paths::client_sockets(self.places.socket.as_deref(), self.env, &config, state_dir.as_deref());
-        let candidates: Vec<PathBuf> = located.into_iter().map(|located| located.path).collect();
+        let candidates = self.sockets()?;
         let sudo_user =
             (self.env)("SUDO_USER").and_then(|user| user.into_string().ok()).filter(|user| !user.is_empty());
         Ok(Client::connect(&candidates, &Caller { via: "cli", sudo_user, read_only: false }).await?)
@@ -280,6 +284,11 @@ impl Session<'_> {
         text.map(|text| parse::instant(text, self.clock.now(), &self.zone).map_err(Failure::usage)).transpose()
     }
 
+    /// Whether times are shown in UTC.
+    fn zone_is_utc(&self) -> bool {
+        self.zone == TimeZone::UTC
+    }
+
     /// An environment variable that holds a path.
     fn variable(&self, name: &str) -> Option<PathBuf> {
         (self.env)(name).filter(|value| !value.is_empty()).map(PathBuf::from)
@@ -289,11 +298,6 @@ impl Session<'_> {
 /// The more serious of two ends: the first that is not "done".
 fn worse(first: ExitCode, second: ExitCode) -> ExitCode {
     if first == ExitCode::Done { second } else { first }
-}
-
-/// This process, for names of temporary files.
-fn process_id() -> u32 {
-    process::id()
 }
 
 /// Whether a path stands for standard input.

@@ -2,8 +2,9 @@
 //!
 //! Everything that changes one is asked of the daemon; what can be taken back says how.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use crate::admin::client::draft;
 use crate::admin::protocol::{DeliveryView, WebhookView};
 use crate::tui::dialog::{confirm, trial};
 use crate::tui::keymap::Action;
@@ -213,30 +214,33 @@ pub(crate) fn test(model: &mut Model, id: &str, out: &mut Effects) {
 
 /// Opens a webhook as TOML in an editor: what can be configured, without secrets.
 fn edit(model: &mut Model, hook: &WebhookView, out: &mut Effects) {
-    match form::as_toml(hook) {
-        Ok(text) => out.push(Effect::Edit {
-            text,
-            suffix: ".toml",
-            purpose: EditFor::Webhook { id: hook.id.clone(), version: hook.version },
-        }),
+    match draft::text(hook) {
+        Ok(text) => {
+            let purpose = EditFor::Webhook { id: hook.id.clone(), version: hook.version };
+            out.push(Effect::Edit { text, suffix: ".toml", purpose });
+        }
         Err(why) => model.complain(why),
     }
 }
 
-/// The editor was closed.
+/// The editor was closed. Only what was changed is asked for, with the version that was edited.
 pub(crate) fn edited(model: &mut Model, id: &str, version: u32, text: &str, out: &mut Effects) {
-    let unchanged = model.hook(id).is_some_and(|hook| form::as_toml(hook).is_ok_and(|before| before == text));
-    if unchanged {
-        return model.say("nothing was changed");
+    let Some(hook) = model.hook(id).cloned() else { return model.complain("that webhook is gone") };
+    if text.trim().is_empty() {
+        return model.say("the text was empty: nothing was changed");
     }
-    match form::from_toml(text) {
-        Ok(mut fields) => {
-            if let Value::Object(map) = &mut fields {
-                map.insert("version".to_owned(), json!(version));
-            }
-            change(model, Ask::Replace(id.to_owned(), Box::new(fields)), out);
+    match draft::changed(&hook, text) {
+        Ok(changes) if changes.is_empty() => model.say("nothing was changed"),
+        Ok(mut changes) => {
+            changes.insert("version".to_owned(), version.into());
+            change(model, Ask::Change(id.to_owned(), Box::new(Value::Object(changes))), out);
         }
-        Err(why) => model.complain(format!("{why}; nothing was changed")),
+        Err(why) => {
+            // What was written is not lost: the editor opens on it again.
+            model.complain(why);
+            let purpose = EditFor::Webhook { id: id.to_owned(), version };
+            out.push(Effect::Edit { text: text.to_owned(), suffix: ".toml", purpose });
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 use crate::admin::client::Bulk;
 use crate::admin::protocol::{ChangesView, WebhookView};
 use crate::domain::webhook::Webhook;
+use crate::tui::keymap::Context;
 use crate::tui::message::{Answered, Ask, EditFor, Effects, Got, Trouble};
 use crate::tui::model::{Fate, Link, Model, Topic, Undo};
 use crate::tui::text::plural;
@@ -85,10 +86,13 @@ fn take_list(model: &mut Model, answered: Answered) {
 /// was refused is told.
 fn failed(model: &mut Model, ask: &Ask, trouble: &Trouble) {
     let told = match ask {
-        Ask::Create(..)
-        | Ask::Change(..)
-        | Ask::Replace(..)
-        | Ask::Test(..)
+        // The form tells these itself, field by field.
+        Ask::Create(..) | Ask::Change(..) | Ask::Replace(..)
+            if model.pages.iter().any(|page| page.context() == Context::Form) =>
+        {
+            return;
+        }
+        Ask::Test(..)
         | Ask::Count(..)
         | Ask::Start(..)
         | Ask::Job(..)
