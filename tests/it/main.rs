@@ -22,3 +22,4 @@ mod support;
 mod tidy;
 mod transfer;
 mod trial;
+mod walks;

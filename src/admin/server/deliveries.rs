@@ -23,15 +23,16 @@ use crate::domain::references::References;
 use crate::domain::time::Timestamp;
 use crate::domain::webhook::Webhook;
 use crate::http::typed;
-use crate::index::{Found, Page, Query, Walk};
+use crate::index::{Found, Order, Page, Query, Walk};
 use crate::journal::Record;
 use crate::store::{Config, StoreError};
 
 const LIMIT_DEFAULT: usize = 50;
 const LIMIT_MAX: usize = 500;
 
-const FILTERS: [&str; 12] =
-    ["ref", "q", "webhook", "type", "class", "code", "state", "since", "until", "limit", "cursor", "v"];
+const FILTERS: [&str; 14] = [
+    "ref", "q", "webhook", "type", "class", "code", "state", "since", "until", "limit", "cursor", "from", "order", "v",
+];
 
 impl Admin {
     pub(super) async fn deliveries(&self, call: &Call, rest: &[&str]) -> Reply {
@@ -160,7 +161,7 @@ impl Admin {
     }
 
     async fn list_events(&self, call: &Call) -> Reply {
-        call.check_params(&["ref", "type", "since", "until", "limit", "cursor", "v"])?;
+        call.check_params(&["ref", "type", "since", "until", "limit", "cursor", "from", "order", "v"])?;
         let config = self.shared.store.config();
         let query = query(call, &config)?.unwrap_or_default();
         let walk = walk(call)?;
@@ -231,13 +232,30 @@ pub(super) fn limit(call: &Call) -> Result<usize, Refusal> {
     }
 }
 
+/// Which way a list is walked, and from where.
 fn walk(call: &Call) -> Result<Walk, Refusal> {
     let limit = limit(call)?;
-    let before = call.param("cursor").map(|text| {
-        let id = decode_opaque(text).and_then(|bytes| DeliveryId::from_bytes(&bytes));
-        id.ok_or_else(|| Refusal::Bad("that is not a cursor of ours".to_owned()))
-    });
-    Ok(Walk { before: before.transpose()?, limit, budget: BUDGET })
+    let order = match call.param("order") {
+        None | Some("newest") => Order::NewestFirst,
+        Some("oldest") => Order::OldestFirst,
+        Some(_) => return Err(Refusal::Bad("order must be newest or oldest".to_owned())),
+    };
+    let from = match (call.param("cursor"), call.param("from")) {
+        (None, None) => None,
+        (Some(_), Some(_)) => {
+            return Err(Refusal::Bad("from and cursor both say where to begin: send one of them".to_owned()));
+        }
+        (Some(cursor), None) => {
+            let id = decode_opaque(cursor).and_then(|bytes| DeliveryId::from_bytes(&bytes));
+            Some(id.ok_or_else(|| Refusal::Bad("that is not a cursor of ours".to_owned()))?)
+        }
+        (None, Some(row)) => {
+            let id = DeliveryId::parse(row).or_else(|| EventId::parse(row).map(|event| order.behind(event)));
+            let wrong = || Refusal::Bad("from must be the id of a delivery (dlv_…) or of an event (evt_…)".to_owned());
+            Some(id.ok_or_else(wrong)?)
+        }
+    };
+    Ok(Walk { from, order, limit, budget: BUDGET })
 }
 
 /// The webhook with this name or id, a deleted one when there is no other. The id of one that is
