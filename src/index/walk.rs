@@ -153,7 +153,7 @@ struct Candidates {
 
 enum From {
     /// All rows of the tree, those of deliveries among them.
-    Rows(sled::Iter),
+    Rows(Box<sled::Iter>),
     /// The events with a reference.
     Ids(std::vec::IntoIter<EventId>),
 }
@@ -173,7 +173,7 @@ impl Candidates {
                 }
                 From::Ids(ids.into_iter())
             }
-            None if range.start < range.end => From::Rows(tree.range(&range.start[..]..&range.end[..])),
+            None if range.start < range.end => From::Rows(Box::new(tree.range(&range.start[..]..&range.end[..]))),
             None => From::Ids(Vec::new().into_iter()),
         };
         Ok(Self { tree, from })

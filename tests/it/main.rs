@@ -7,6 +7,7 @@ mod architecture;
 mod audit;
 mod bulk;
 mod canary;
+mod changes;
 mod cli;
 mod history;
 mod index;
