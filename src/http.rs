@@ -31,7 +31,7 @@ use tokio_util::task::TaskTracker;
 /// What a stranger may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at once.
+    /// Connections at once, without those whose answer waits for something to happen.
     pub connections_max: usize,
     /// Bytes of a request's head; more is 431.
     pub head_bytes_max: usize,
@@ -71,12 +71,34 @@ const IS_ANSWERED: u8 = 2;
 
 /// Tells the server what a request is at, so that it knows whose place may be taken.
 #[derive(Clone, Debug)]
-pub struct Progress(Arc<Phase>);
+pub struct Progress {
+    phase: Arc<Phase>,
+    places: Arc<Places>,
+}
 
 impl Progress {
     /// The whole request is here; the connection keeps its place until the answer.
     pub fn body_is_read(&self) {
-        self.0.enter(IS_ANSWERED);
+        self.phase.enter(IS_ANSWERED);
+    }
+
+    /// The answer waits for something to happen: until what this gives is dropped, the connection
+    /// takes no place from others. Whoever calls it bounds how many wait.
+    #[must_use]
+    pub fn waits(&self) -> Waiting {
+        self.places.waiting.fetch_add(1, Ordering::Relaxed);
+        self.places.freed.notify_one();
+        Waiting(Arc::clone(&self.places))
+    }
+}
+
+/// A connection whose answer waits for something to happen.
+#[derive(Debug)]
+pub struct Waiting(Arc<Places>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -117,9 +139,16 @@ struct Places {
     taken: Mutex<BTreeMap<u64, Place>>,
     freed: Notify,
     count: AtomicUsize,
+    /// Of these, how many wait for something to happen.
+    waiting: AtomicUsize,
 }
 
 impl Places {
+    /// Connections that count against the limit.
+    fn occupied(&self) -> usize {
+        self.count.load(Ordering::Relaxed).saturating_sub(self.waiting.load(Ordering::Relaxed))
+    }
+
     fn take(&self, number: u64, start: Instant) -> (Arc<Phase>, CancellationToken) {
         let phase = Phase { now: AtomicU8::new(WAITS_FOR_HEAD), since: AtomicU64::new(0), start };
         phase.enter(WAITS_FOR_HEAD);
@@ -218,7 +247,7 @@ impl Server {
                 }
             };
             pause = Duration::ZERO;
-            while self.connections() >= self.limits.connections_max && !self.places.evict() {
+            while self.places.occupied() >= self.limits.connections_max && !self.places.evict() {
                 tokio::select! {
                     () = self.stop.cancelled() => return,
                     () = self.places.freed.notified() => {}
@@ -239,14 +268,15 @@ impl Server {
         let (phase, evict) = self.places.take(number, self.start);
         let (limits, stop) = (self.limits, self.stop.clone());
         let freed = Freed(Arc::clone(&self.places), number);
+        let progress = Progress { phase, places: Arc::clone(&self.places) };
         self.tasks.spawn(async move {
             let _freed = freed;
             let service = service_fn(move |question: Question| {
-                phase.enter(READS_BODY);
-                let (answer, phase) = (answer.clone(), Arc::clone(&phase));
+                progress.phase.enter(READS_BODY);
+                let (answer, progress) = (answer.clone(), progress.clone());
                 async move {
-                    let answered = answer(peer, question, Progress(Arc::clone(&phase))).await;
-                    phase.enter(WAITS_FOR_HEAD);
+                    let answered = answer(peer, question, progress.clone()).await;
+                    progress.phase.enter(WAITS_FOR_HEAD);
                     Ok::<_, Infallible>(answered)
                 }
             });

@@ -190,7 +190,7 @@ pub struct EventView {
 /// Part of a list.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PageView<T> {
-    /// Newest first.
+    /// Newest first, or as `order` asked for.
     pub items: Vec<T>,
     /// To be sent as `cursor` for what follows; absent at the end. A page can be short, even
     /// empty, and yet have one: a filter that matches little is searched for a bounded time.

@@ -5,6 +5,7 @@
 
 mod audit;
 mod bulk;
+mod changes;
 mod deliveries;
 mod email;
 mod event_types;
@@ -33,11 +34,13 @@ use http::{HeaderMap, Method, StatusCode};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use super::protocol::{FieldError, Problem, WebhookView};
 use super::writes::Author;
 use crate::alerts::Alerts;
 use crate::dispatch::Dispatcher;
+use crate::domain::id::{WebhookId, encode_opaque};
 use crate::domain::text::printable;
 use crate::domain::webhook::FieldProblem;
 use crate::egress::Egress;
@@ -85,6 +88,12 @@ struct Shared {
     tests: Semaphore,
     /// One import at a time.
     imports: Semaphore,
+    /// A place for each poll that may wait.
+    polls: Semaphore,
+    /// Nobody waits any more.
+    stopping: CancellationToken,
+    /// Which run of the daemon this is.
+    run: String,
 }
 
 impl std::fmt::Debug for Shared {
@@ -109,10 +118,14 @@ struct Call {
     method: Method,
     /// The path behind `/v1/`, decoded, in parts.
     path: Vec<String>,
-    query: Vec<(String, String)>,
+    query: Params,
     author: Author,
     body: Bytes,
+    progress: Progress,
 }
+
+/// The parameters of a call, as they were sent.
+struct Params(Vec<(String, String)>);
 
 /// Why a call was not done.
 #[derive(Debug)]
@@ -152,13 +165,28 @@ impl Admin {
         let jobs = Jobs::new(store.clone(), dispatcher.clone());
         let tests = Semaphore::new(test::AT_ONCE_MAX);
         let imports = Semaphore::new(1);
-        let shared =
-            Shared { store, dispatcher, ingest, egress, alerts, options, jobs, ingest_connections, tests, imports };
+        let run = WebhookId::new(store.clock().now(), store.random().bits());
+        let shared = Shared {
+            store,
+            dispatcher,
+            ingest,
+            egress,
+            alerts,
+            options,
+            jobs,
+            ingest_connections,
+            tests,
+            imports,
+            polls: Semaphore::new(changes::POLLS_MAX),
+            stopping: CancellationToken::new(),
+            run: encode_opaque(run.as_bytes()),
+        };
         Self { shared: Arc::new(shared) }
     }
 
-    /// Stops the jobs under way; waits at most `patience`.
+    /// Answers whoever waits for a change, and stops the jobs under way; waits at most `patience`.
     pub async fn stop(&self, patience: Duration) {
+        self.shared.stopping.cancel();
         self.shared.jobs.close(patience).await;
     }
 
@@ -181,7 +209,7 @@ impl Admin {
                 },
             };
             progress.body_is_read();
-            let call = self.call(&parts, peer, body)?;
+            let call = self.call(&parts, peer, body, progress)?;
             if call.method == Method::GET || call.path == ["verify"] {
                 return self.route(call).await;
             }
@@ -193,19 +221,20 @@ impl Admin {
         reply.await.unwrap_or_else(|refusal| refusal.answer())
     }
 
-    fn call(&self, parts: &Parts, peer: Peer, body: Bytes) -> Result<Call, Refusal> {
+    fn call(&self, parts: &Parts, peer: Peer, body: Bytes, progress: Progress) -> Result<Call, Refusal> {
         let path = parts.uri.path().strip_prefix("/v1/").ok_or_else(|| no_such(parts.uri.path()))?;
         let query = url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
         Ok(Call {
             method: parts.method.clone(),
             path: path.split('/').map(percent_decode).collect(),
-            query: query.into_owned().collect(),
+            query: Params(query.into_owned().collect()),
             author: Author {
                 name: author_name(peer, &parts.headers),
                 uid: peer.uid,
                 now: self.shared.store.clock().now(),
             },
             body,
+            progress,
         })
     }
 
@@ -213,6 +242,7 @@ impl Admin {
         let path: Vec<&str> = call.path.iter().map(String::as_str).collect();
         match path.as_slice() {
             ["status"] => self.status(&call).await,
+            ["changes"] => self.changes(&call).await,
             ["verify"] => self.verify(&call).await,
             ["webhooks", rest @ ..] => self.webhooks(&call, rest).await,
             ["event-types", rest @ ..] => self.event_types(&call, rest).await,
@@ -258,18 +288,22 @@ fn user_name(uid: u32) -> Option<String> {
     })
 }
 
+impl Params {
+    /// An empty one counts as not sent.
+    fn get(&self, name: &str) -> Option<&str> {
+        let found = self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+        found.filter(|value| !value.is_empty())
+    }
+}
+
 impl Call {
     fn param(&self, name: &str) -> Option<&str> {
-        self.query
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
-            .filter(|value| !value.is_empty())
+        self.query.get(name)
     }
 
     /// The first parameter that is not one of these.
     fn check_params(&self, known: &[&str]) -> Result<(), Refusal> {
-        match self.query.iter().find(|(key, _)| !known.contains(&key.as_str())) {
+        match self.query.0.iter().find(|(key, _)| !known.contains(&key.as_str())) {
             Some((unknown, _)) => {
                 let text = format!("there is no parameter {unknown:?}; there are {}", known.join(", "));
                 Err(Refusal::Bad(text))

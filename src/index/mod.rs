@@ -26,10 +26,12 @@ mod audit;
 mod query;
 mod rows;
 pub mod session;
+mod walk;
 
 pub use apply::Batch;
 pub use audit::{AuditPage, AuditPlace, AuditQuery};
-pub use query::{Found, FoundEvent, Page, Query, Walk};
+pub use query::{Found, FoundEvent, Query};
+pub use walk::{Order, Page, Walk};
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};

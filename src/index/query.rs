@@ -1,13 +1,15 @@
-//! Searching: newest first, page by page, with a bound on what one page may look at.
+//! Searching: in either direction, page by page, with a bound on what one page may look at.
 //!
 //! A filter that matches little gives short pages rather than long waits: a page ends when it is
-//! full or when its budget is used up, and its cursor goes on from there either way.
+//! full or when its budget is used up, and its cursor goes on from there either way. In which order
+//! rows come is not decided here but in `walk`.
 
 use std::sync::Arc;
 
 use sled::Tree;
 
 use super::rows::{self, AttemptRow, DeliveryRow, EventRow};
+use super::walk::{Budget, Events, Next, Order, Page, Walk};
 use super::{Index, Result, contained};
 use crate::domain::attempt::{Attempt, Class};
 use crate::domain::delivery::{Delivery, State};
@@ -85,84 +87,23 @@ impl Found {
     }
 }
 
-/// Part of a list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page<T> {
-    /// Newest first.
-    pub rows: Vec<T>,
-    /// Go on before this one; `None` at the end of the list.
-    pub next: Option<DeliveryId>,
-}
-
-/// How far one page may go.
-#[derive(Clone, Copy, Debug)]
-pub struct Walk {
-    /// Begin before this delivery; `None` for the newest.
-    pub before: Option<DeliveryId>,
-    /// At most so many rows.
-    pub limit: usize,
-    /// Look at no more than so many.
-    pub budget: usize,
-}
-
-/// More events than this with one beginning of a reference in a day, and walking the day's log is cheaper.
-const REFERENCES_PER_DAY_MAX: usize = 4096;
-
-/// What a walk does after a row.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Next {
-    On,
-    Stop,
-}
-
-impl Next {
-    fn is_stop(self) -> bool {
-        self == Self::Stop
-    }
-}
-
-/// How much a page may still look at, and where it stopped.
-struct Budget {
-    left: usize,
-    stopped_at: Option<DeliveryId>,
-}
-
-impl Budget {
-    fn new(rows: usize) -> Self {
-        Self { left: rows.max(1), stopped_at: None }
-    }
-
-    /// Counts the row at `place`.
-    fn spend(&mut self, place: DeliveryId) -> Next {
-        self.left -= 1;
-        if self.left > 0 {
-            return Next::On;
-        }
-        self.stopped_at = Some(place);
-        Next::Stop
-    }
-}
-
 impl Index {
-    /// Deliveries that match, newest first. `also` is asked last, for what the index can not know.
+    /// Deliveries that match, in the order of the walk. `also` is asked last, for what the index can
+    /// not know.
     ///
     /// # Errors
     /// When the index can not be read.
     pub fn deliveries(&self, query: &Query, walk: Walk, mut also: impl FnMut(&Found) -> bool) -> Result<Page<Found>> {
         let mut rows = Vec::new();
         let mut budget = Budget::new(walk.budget);
-        self.walk_events(query, walk.before, |event, tree| {
+        self.walk_events(query, &walk, |event, tree| {
             let id = event.event.id;
             if event.deliveries() == 0 || !query.matches_event(&event) {
-                return Ok(budget.spend(DeliveryId { event: id, ordinal: 0 }));
+                return Ok(budget.spend(walk.order.behind(id), false));
             }
             let event = Arc::new(event);
-            let end = match walk.before {
-                Some(before) if before.event == id => before.to_bytes().to_vec(),
-                _ => [&id.as_bytes()[..], &[0xff; 3]].concat(),
-            };
-            let start = DeliveryId { event: id, ordinal: 0 }.to_bytes();
-            for item in tree.range(&start[..]..&end[..]).rev() {
+            let mut items = rows_beyond(tree, id, &walk);
+            while let Some(item) = walk.order.step(&mut items) {
                 let (key, row) = item?;
                 // Older attempts have longer keys.
                 let Some(delivery) = DeliveryId::from_bytes(&key) else { continue };
@@ -171,10 +112,7 @@ impl Index {
                 if query.matches(&found) && also(&found) {
                     rows.push(found);
                 }
-                if rows.len() >= walk.limit {
-                    budget.left = 1;
-                }
-                if budget.spend(delivery).is_stop() {
+                if budget.spend(delivery, rows.len() >= walk.limit).is_stop() {
                     return Ok(Next::Stop);
                 }
             }
@@ -183,22 +121,21 @@ impl Index {
         Ok(Page { rows, next: budget.stopped_at })
     }
 
-    /// Events that match, newest first; only the reference, the type and the times are looked at.
+    /// Events that match, in the order of the walk, beyond the whole event that it begins from; only
+    /// the reference, the type and the times are looked at.
     ///
     /// # Errors
     /// When the index can not be read.
     pub fn events(&self, query: &Query, walk: Walk) -> Result<Page<FoundEvent>> {
+        let walk = Walk { from: walk.from.map(|from| walk.order.behind(from.event)), ..walk };
         let mut rows = Vec::new();
         let mut budget = Budget::new(walk.budget);
-        self.walk_events(query, walk.before, |found, _| {
-            let id = DeliveryId { event: found.event.id, ordinal: 0 };
+        self.walk_events(query, &walk, |found, _| {
+            let place = walk.order.behind(found.event.id);
             if query.matches_event(&found) {
                 rows.push(found);
             }
-            if rows.len() >= walk.limit {
-                budget.left = 1;
-            }
-            Ok(budget.spend(id))
+            Ok(budget.spend(place, rows.len() >= walk.limit))
         })?;
         Ok(Page { rows, next: budget.stopped_at })
     }
@@ -291,102 +228,39 @@ impl Index {
         Ok(None)
     }
 
-    /// Every event that may match, newest first. The event of `before` itself is visited again,
-    /// for its remaining deliveries.
+    /// Every event that may match. The event that the walk begins from is visited again, for its
+    /// remaining deliveries.
     fn walk_events(
         &self,
         query: &Query,
-        before: Option<DeliveryId>,
+        walk: &Walk,
         mut each: impl FnMut(FoundEvent, &Tree) -> Result<Next>,
     ) -> Result<()> {
         contained(|| {
-            let first = query.since.map_or(EventId::from_bytes([0; 16]), EventId::first_at);
-            let last = query.until.map_or([0xff; 16], |until| *EventId::first_at(until).as_bytes());
-            for day in self.days() {
-                if day.end() <= first.created_at() || query.until.is_some_and(|until| day.start() >= until) {
-                    continue;
-                }
-                // Nothing newer than the cursor's event is in an older tree, and the reverse.
-                if before.is_some_and(|before| before.event < EventId::first_at(day.start())) {
-                    continue;
-                }
-                let Some(log) = self.existing(&format!("log.{day}"))? else { continue };
-                let refs = self.existing(&format!("ref.{day}"))?;
-                let range = EventRange { first, last, before };
-                if walk_tree(&log, refs.as_ref(), query, &range, &mut each)?.is_stop() {
-                    return Ok(());
+            let mut events = Events::new(self, query, walk)?;
+            while let Some((event, tree)) = events.next()? {
+                if each(event, &tree)?.is_stop() {
+                    break;
                 }
             }
-            let range = EventRange { first, last, before };
-            walk_tree(&self.carried, Some(&self.carried_refs), query, &range, &mut each).map(|_| ())
+            Ok(())
         })
     }
 }
 
-struct EventRange {
-    first: EventId,
-    /// Exclusive.
-    last: [u8; 16],
-    before: Option<DeliveryId>,
-}
-
-impl EventRange {
-    fn end(&self) -> Vec<u8> {
-        match self.before {
-            // Its own event comes again: ordinal 0 is the first that the cursor has not passed.
-            Some(before) if before.ordinal > 0 => self.last.to_vec().min([&before.event.as_bytes()[..], &[0]].concat()),
-            Some(before) => self.last.to_vec().min(before.event.as_bytes().to_vec()),
-            None => self.last.to_vec(),
-        }
+/// The rows of an event's deliveries, as far as the walk has not passed them.
+fn rows_beyond(tree: &Tree, event: EventId, walk: &Walk) -> sled::Iter {
+    let start = DeliveryId { event, ordinal: 0 }.to_bytes();
+    let end = [&event.as_bytes()[..], &[0xff; 3]].concat();
+    match walk.from.filter(|from| from.event == event) {
+        None => tree.range(&start[..]..&end[..]),
+        Some(from) if walk.order == Order::NewestFirst => tree.range(&start[..]..&from.to_bytes()[..]),
+        // Its older attempts follow the row itself, and are passed over as all of these are.
+        Some(from) => tree.range([&from.to_bytes()[..], &[0]].concat()..end),
     }
 }
 
-fn walk_tree(
-    log: &Tree,
-    refs: Option<&Tree>,
-    query: &Query,
-    range: &EventRange,
-    each: &mut impl FnMut(FoundEvent, &Tree) -> Result<Next>,
-) -> Result<Next> {
-    let end = range.end();
-    if let Some(reference) = &query.reference {
-        let Some(refs) = refs else { return Ok(Next::On) };
-        if let Some(ids) = ids_with_reference(refs, reference)? {
-            for id in ids.into_iter().filter(|id| *id >= range.first && id.as_bytes()[..] < end[..]) {
-                let Some(row) = log.get(id.as_bytes())? else { continue };
-                if each(event_from(id, &row)?, log)?.is_stop() {
-                    return Ok(Next::Stop);
-                }
-            }
-            return Ok(Next::On);
-        }
-    }
-    for item in log.range(&range.first.as_bytes()[..]..&end[..]).rev() {
-        let (key, row) = item?;
-        let Ok(id) = <[u8; 16]>::try_from(&*key) else { continue };
-        if each(event_from(EventId::from_bytes(id), &row)?, log)?.is_stop() {
-            return Ok(Next::Stop);
-        }
-    }
-    Ok(Next::On)
-}
-
-/// Newest first; `None` when there are too many to sort.
-fn ids_with_reference(refs: &Tree, reference: &str) -> Result<Option<Vec<EventId>>> {
-    let mut ids = Vec::new();
-    for item in refs.scan_prefix(reference.as_bytes()) {
-        let (key, _) = item?;
-        ids.extend(rows::event_of_reference(&key));
-        if ids.len() > REFERENCES_PER_DAY_MAX {
-            return Ok(None);
-        }
-    }
-    ids.sort_unstable_by(|a, b| b.cmp(a));
-    ids.dedup();
-    Ok(Some(ids))
-}
-
-fn event_from(id: EventId, row: &[u8]) -> Result<FoundEvent> {
+pub(super) fn event_from(id: EventId, row: &[u8]) -> Result<FoundEvent> {
     let row: EventRow = rows::decode(id.as_bytes(), row, "an event")?;
     Ok(FoundEvent {
         location: rows::location_from(row.location),

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
 
+use super::revisions::{Revisions, concerns_deliveries};
 use super::{Arrivals, fold};
 use crate::clock::Clock;
 use crate::domain::attempt::Attempt;
@@ -52,11 +53,13 @@ pub(super) struct Slot {
     /// How often an index was moved aside since the start.
     rebuilt: AtomicUsize,
     queued: AtomicUsize,
+    revisions: Arc<Revisions>,
 }
 
 impl Slot {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(revisions: Arc<Revisions>) -> Self {
         Self {
+            revisions,
             state: RwLock::new(IndexState::Opening),
             applied: watch::Sender::new(0),
             hurry: Notify::new(),
@@ -70,9 +73,18 @@ impl Slot {
         self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    pub(super) fn is_ready(&self) -> bool {
+        matches!(*self.state.read().unwrap_or_else(PoisonError::into_inner), IndexState::Ready(_))
+    }
+
     fn set(&self, state: IndexState) {
+        let (was_ready, is_ready) = (self.is_ready(), matches!(state, IndexState::Ready(_)));
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
         self.applied.send_modify(|_| {});
+        if was_ready != is_ready {
+            // What could not be searched can be now, or the reverse.
+            self.revisions.deliveries_changed();
+        }
     }
 
     pub(super) fn applied(&self) -> u64 {
@@ -239,7 +251,13 @@ impl Applier {
             if let Some(why) = self.slot.take_damage() {
                 return Err(IndexError::Damaged(why.to_string()).into());
             }
+            let before = self.slot.applied();
             self.apply_live(index, &records)?;
+            let (applied, told) = (self.slot.applied().saturating_sub(before), records.len() as u64);
+            // Of what was read from the journal instead nothing is known here.
+            if applied > told || applied > 0 && records.iter().any(|one| concerns_deliveries(&one.record)) {
+                self.slot.revisions.deliveries_changed();
+            }
         }
         // The store closes: what is committed by now is applied, so that the next start is quick.
         self.catch_up(index, self.journal.last_committed())

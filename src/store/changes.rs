@@ -131,6 +131,7 @@ impl Store {
             let ticket = store.shared.journal.append(Record::Config(record))?;
             store.settle(ticket.await)?;
             store.shared.config.store(Arc::new(after));
+            store.shared.revisions.configuration_changed();
             store.shared.arrivals.wake.notify_one();
             drop(turn);
             Ok(())

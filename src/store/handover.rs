@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use super::applier::{Applier, Feed};
 use super::endings::Endings;
+use super::revisions::Revisions;
 use crate::domain::event::Location;
 use crate::domain::id::{EventId, WebhookId};
 use crate::index::Pending;
@@ -68,6 +69,7 @@ impl Arrivals {
 struct Publisher {
     arrivals: Arc<Arrivals>,
     endings: Arc<Endings>,
+    revisions: Arc<Revisions>,
     feed: Feed,
 }
 
@@ -75,6 +77,7 @@ impl Sink for Publisher {
     fn committed(&mut self, records: &[Committed]) {
         self.feed.send(records);
         self.endings.note(records);
+        self.revisions.committed(records, self.feed.slot.is_ready());
         let accepted = records.iter().filter_map(|one| match &*one.record {
             Record::Event { event, targets, .. } if !targets.is_empty() => Some(Arrival::Accepted {
                 location: one.location,
@@ -97,6 +100,7 @@ pub struct Workers {
     pub(super) applier: Applier,
     pub(super) arrivals: Arc<Arrivals>,
     pub(super) endings: Arc<Endings>,
+    pub(super) revisions: Arc<Revisions>,
     pub(super) feed: Feed,
 }
 
@@ -107,8 +111,7 @@ impl Workers {
     /// # Errors
     /// When the system has no threads.
     pub fn spawn_threads(self) -> std::io::Result<Vec<std::thread::JoinHandle<()>>> {
-        let publisher = Publisher { arrivals: self.arrivals, endings: self.endings, feed: self.feed };
-        let (committer, applier) = (self.committer, self.applier);
+        let (committer, applier, publisher) = self.taken_apart();
         Ok(vec![
             spawn_thread("journal", async move { committer.run(publisher).await })?,
             spawn_thread("index", async move { applier.run().await })?,
@@ -118,8 +121,13 @@ impl Workers {
     /// Runs as tasks of the current runtime, for simulations under paused time.
     #[must_use]
     pub fn spawn_tasks(self) -> Vec<tokio::task::JoinHandle<()>> {
-        let publisher = Publisher { arrivals: self.arrivals, endings: self.endings, feed: self.feed };
-        vec![tokio::spawn(self.committer.run(publisher)), tokio::spawn(self.applier.run())]
+        let (committer, applier, publisher) = self.taken_apart();
+        vec![tokio::spawn(committer.run(publisher)), tokio::spawn(applier.run())]
+    }
+
+    fn taken_apart(self) -> (Committer, Applier, Publisher) {
+        let Self { committer, applier, arrivals, endings, revisions, feed } = self;
+        (committer, applier, Publisher { arrivals, endings, revisions, feed })
     }
 }
 

@@ -13,6 +13,7 @@ mod fold;
 mod handover;
 mod idempotency;
 mod retention;
+mod revisions;
 mod stored;
 
 pub use accept::{Accepted, NewEvent};
@@ -21,6 +22,7 @@ pub use config::{Config, LoadError, Targets, Token};
 pub use endings::{Ended, Endings};
 pub use handover::{Arrival, Arrivals, Workers};
 pub use retention::Expired;
+pub use revisions::Changed;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,7 +30,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::clock::Clock;
 use crate::domain::audit::AuditRecord;
@@ -46,6 +48,7 @@ use crate::random::Random;
 use crate::secrets::Sealer;
 use applier::{Applier, Feed, Slot};
 use idempotency::RecentKeys;
+use revisions::Revisions;
 
 /// What a caller of the store can react to.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -114,6 +117,7 @@ struct StoreShared {
     slot: Arc<Slot>,
     arrivals: Arc<Arrivals>,
     endings: Arc<Endings>,
+    revisions: Arc<Revisions>,
     config: ArcSwap<Config>,
     /// One configuration change at a time.
     changing: Arc<tokio::sync::Mutex<()>>,
@@ -147,7 +151,8 @@ impl Store {
     ) -> Result<(Self, Workers), OpenError> {
         let opened = Journal::open(disk, options.directory.join("journal"), clock, options.journal)?;
         let config = Config::load(&opened.image, &sealer)?;
-        let slot = Arc::new(Slot::new());
+        let revisions = Arc::new(Revisions::new(clock.now()));
+        let slot = Arc::new(Slot::new(Arc::clone(&revisions)));
         let arrivals = Arc::new(Arrivals::default());
         let endings = Arc::new(Endings::default());
         let (sender, queue) = mpsc::unbounded_channel();
@@ -168,6 +173,7 @@ impl Store {
             applier,
             arrivals: Arc::clone(&arrivals),
             endings: Arc::clone(&endings),
+            revisions: Arc::clone(&revisions),
             feed,
         };
         let shared = StoreShared {
@@ -175,6 +181,7 @@ impl Store {
             slot,
             arrivals,
             endings,
+            revisions,
             config: ArcSwap::from_pointee(config),
             changing: Arc::default(),
             ids: Mutex::new(EventIds::default()),
@@ -204,6 +211,12 @@ impl Store {
     #[must_use]
     pub fn arrivals(&self) -> &Arrivals {
         &self.shared.arrivals
+    }
+
+    /// How far things are, for whoever waits for a change.
+    #[must_use]
+    pub fn watch_changes(&self) -> watch::Receiver<Changed> {
+        self.shared.revisions.watch()
     }
 
     /// What is configured now.

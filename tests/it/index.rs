@@ -13,7 +13,7 @@ use postrider::domain::id::{DeliveryId, EventId, EventIds, WebhookId};
 use postrider::domain::references::References;
 use postrider::domain::retry::{Backoff, RetryPlan};
 use postrider::domain::time::Timestamp;
-use postrider::index::{AuditQuery, Found, Index, IndexError, Query, Walk};
+use postrider::index::{AuditQuery, Found, Index, IndexError, Order, Query, Walk};
 use postrider::random::Random;
 
 const CACHE: u64 = 4 << 20;
@@ -150,7 +150,8 @@ fn fill(index: &Index, seed: u64) -> Model {
 fn all(index: &Index, query: &Query, limit: usize) -> Result<Vec<Found>, IndexError> {
     let (mut rows, mut before) = (Vec::new(), None);
     loop {
-        let page = index.deliveries(query, Walk { before, limit, budget: 37 }, |_| true)?;
+        let page =
+            index.deliveries(query, Walk { from: before, order: Order::NewestFirst, limit, budget: 37 }, |_| true)?;
         rows.extend(page.rows);
         match page.next {
             Some(next) => before = Some(next),

@@ -112,6 +112,6 @@ pub struct ChangesView {
     pub deliveries: u64,
     /// The revision at which webhooks, event types or tokens last changed.
     pub configuration: u64,
-    /// Deliveries made since the start of the daemon.
+    /// Deliveries made since the start of the daemon, skipped ones among them: each is a row of the list.
     pub made: u64,
 }

@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -16,9 +15,8 @@ use super::deliveries::query;
 use super::jobs::{JobKind, JobOrder, RUNNING_MAX};
 use super::links::dead_in;
 use super::selection::Selection;
-use super::{Admin, Call, Refusal, Reply, no_such, reply};
+use super::{Admin, Call, Params, Refusal, Reply, no_such, reply};
 use crate::admin::protocol::{BulkCount, BulkRequest, DeadLinkSample, PageView};
-use crate::admin::writes::Author;
 use crate::domain::delivery::State;
 use crate::domain::event::Location;
 use crate::domain::id::WebhookId;
@@ -260,10 +258,8 @@ fn params(wanted: &BulkRequest) -> Result<Vec<(String, String)>, Refusal> {
 }
 
 /// What a list with these parameters would look for.
-fn looked_for(params: &[(String, String)], config: &Config, now: Timestamp) -> Result<Option<Query>, Refusal> {
-    let author = Author { name: String::new(), uid: None, now };
-    let query_of = params.to_vec();
-    query(&Call { method: Method::GET, path: Vec::new(), query: query_of, author, body: Bytes::new() }, config)
+fn looked_for(params: &[(String, String)], config: &Config) -> Result<Option<Query>, Refusal> {
+    query(&Params(params.to_vec()), config)
 }
 
 fn selection(wanted: &BulkRequest, kind: JobKind, config: &Config, now: Timestamp) -> Result<Selection, Refusal> {
@@ -272,7 +268,7 @@ fn selection(wanted: &BulkRequest, kind: JobKind, config: &Config, now: Timestam
     for (name, text) in params(wanted)? {
         let field = format!("filter.{name}");
         let read = |text: &str| {
-            let read = looked_for(&[(name.clone(), text.to_owned())], config, now);
+            let read = looked_for(&[(name.clone(), text.to_owned())], config);
             read.map_err(|refusal| match refusal {
                 Refusal::Bad(detail) => wrong(&field, detail),
                 other => other,
@@ -297,7 +293,7 @@ fn selection(wanted: &BulkRequest, kind: JobKind, config: &Config, now: Timestam
             }
         }
     }
-    selection.query = looked_for(&rest, config, now)?.unwrap_or_default();
+    selection.query = looked_for(&rest, config)?.unwrap_or_default();
     selection.query.until = Some(selection.query.until.map_or(now, |until| until.min(now)));
     match kind {
         JobKind::Resend if selection.states.is_empty() => selection.states = vec![State::Failed],

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::links::dead_in;
 use super::selection::{BUDGET, BUDGET_INSIDE, holds_text};
-use super::{Admin, Call, Refusal, Reply, no_such, reply};
+use super::{Admin, Call, Params, Refusal, Reply, no_such, reply};
 use crate::admin::protocol::{DeliveryView, Done, EventView, PageView, Resent};
 use crate::admin::{views, writes};
 use crate::dispatch::{Place, Prepared};
@@ -23,15 +23,16 @@ use crate::domain::references::References;
 use crate::domain::time::Timestamp;
 use crate::domain::webhook::Webhook;
 use crate::http::typed;
-use crate::index::{Found, Page, Query, Walk};
+use crate::index::{Found, Order, Page, Query, Walk};
 use crate::journal::Record;
 use crate::store::{Config, StoreError};
 
 const LIMIT_DEFAULT: usize = 50;
 const LIMIT_MAX: usize = 500;
 
-const FILTERS: [&str; 12] =
-    ["ref", "q", "webhook", "type", "class", "code", "state", "since", "until", "limit", "cursor", "v"];
+const FILTERS: [&str; 14] = [
+    "ref", "q", "webhook", "type", "class", "code", "state", "since", "until", "limit", "cursor", "from", "order", "v",
+];
 
 impl Admin {
     pub(super) async fn deliveries(&self, call: &Call, rest: &[&str]) -> Reply {
@@ -90,7 +91,7 @@ impl Admin {
     async fn list_deliveries(&self, call: &Call) -> Reply {
         call.check_params(&FILTERS)?;
         let config = self.shared.store.config();
-        let Some(query) = query(call, &config)? else {
+        let Some(query) = query(&call.query, &config)? else {
             // A webhook of that name never was, or is gone with its deliveries.
             return reply(StatusCode::OK, &PageView::<DeliveryView> { items: Vec::new(), cursor: None });
         };
@@ -160,9 +161,9 @@ impl Admin {
     }
 
     async fn list_events(&self, call: &Call) -> Reply {
-        call.check_params(&["ref", "type", "since", "until", "limit", "cursor", "v"])?;
+        call.check_params(&["ref", "type", "since", "until", "limit", "cursor", "from", "order", "v"])?;
         let config = self.shared.store.config();
-        let query = query(call, &config)?.unwrap_or_default();
+        let query = query(&call.query, &config)?.unwrap_or_default();
         let walk = walk(call)?;
         let page = self.shared.store.look(move |index| index.events(&query, walk)).await?;
         let items: Vec<EventView> = page.rows.iter().map(views::event).collect();
@@ -231,13 +232,30 @@ pub(super) fn limit(call: &Call) -> Result<usize, Refusal> {
     }
 }
 
+/// Which way a list is walked, and from where.
 fn walk(call: &Call) -> Result<Walk, Refusal> {
     let limit = limit(call)?;
-    let before = call.param("cursor").map(|text| {
-        let id = decode_opaque(text).and_then(|bytes| DeliveryId::from_bytes(&bytes));
-        id.ok_or_else(|| Refusal::Bad("that is not a cursor of ours".to_owned()))
-    });
-    Ok(Walk { before: before.transpose()?, limit, budget: BUDGET })
+    let order = match call.param("order") {
+        None | Some("newest") => Order::NewestFirst,
+        Some("oldest") => Order::OldestFirst,
+        Some(_) => return Err(Refusal::Bad("order must be newest or oldest".to_owned())),
+    };
+    let from = match (call.param("cursor"), call.param("from")) {
+        (None, None) => None,
+        (Some(_), Some(_)) => {
+            return Err(Refusal::Bad("from and cursor both say where to begin: send one of them".to_owned()));
+        }
+        (Some(cursor), None) => {
+            let id = decode_opaque(cursor).and_then(|bytes| DeliveryId::from_bytes(&bytes));
+            Some(id.ok_or_else(|| Refusal::Bad("that is not a cursor of ours".to_owned()))?)
+        }
+        (None, Some(row)) => {
+            let id = DeliveryId::parse(row).or_else(|| EventId::parse(row).map(|event| order.behind(event)));
+            let wrong = || Refusal::Bad("from must be the id of a delivery (dlv_…) or of an event (evt_…)".to_owned());
+            Some(id.ok_or_else(wrong)?)
+        }
+    };
+    Ok(Walk { from, order, limit, budget: BUDGET })
 }
 
 /// The webhook with this name or id, a deleted one when there is no other. The id of one that is
@@ -249,33 +267,33 @@ pub(super) fn webhook_called(config: &Config, name: &str) -> Option<WebhookId> {
 }
 
 /// What the filters ask for; `None` when they can match nothing.
-pub(super) fn query(call: &Call, config: &Config) -> Result<Option<Query>, Refusal> {
+pub(super) fn query(params: &Params, config: &Config) -> Result<Option<Query>, Refusal> {
     // Cut as references are cut when they are stored.
-    let wanted = call.param("ref").map(|text| References::from(vec![text.to_owned()]).into_vec().swap_remove(0));
+    let wanted = params.get("ref").map(|text| References::from(vec![text.to_owned()]).into_vec().swap_remove(0));
     let mut query = Query { reference: wanted, ..Query::default() };
-    if let Some(name) = call.param("webhook") {
+    if let Some(name) = params.get("webhook") {
         let Some(id) = webhook_called(config, name) else { return Ok(None) };
         query.webhook = Some(id);
     }
-    if let Some(text) = call.param("type") {
+    if let Some(text) = params.get("type") {
         query.event_type = Some(writes::resolve_type(text, true, &config.event_types).map_err(Refusal::Bad)?);
     }
-    for text in call.param("class").into_iter().flat_map(|text| text.split(',')) {
+    for text in params.get("class").into_iter().flat_map(|text| text.split(',')) {
         let class =
             Class::parse(text).ok_or_else(|| Refusal::Bad("class must be 0, 2xx, 3xx, 4xx or 5xx".to_owned()))?;
         query.classes.push(class);
     }
-    if let Some(text) = call.param("code") {
+    if let Some(text) = params.get("code") {
         let code = text.parse().map_err(|_| Refusal::Bad("code must be a number such as 503".to_owned()))?;
         query.code = Some(code);
     }
-    if let Some(text) = call.param("state") {
+    if let Some(text) = params.get("state") {
         let state = State::parse(text);
         let wrong = || Refusal::Bad("state must be pending, delivered, failed, cancelled or skipped".to_owned());
         query.state = Some(state.ok_or_else(wrong)?);
     }
-    query.since = call.param("since").map(instant).transpose()?;
-    query.until = call.param("until").map(instant).transpose()?;
+    query.since = params.get("since").map(instant).transpose()?;
+    query.until = params.get("until").map(instant).transpose()?;
     query.deleted_webhooks =
         config.webhooks.values().filter(|webhook| !webhook.exists()).map(|webhook| webhook.id).collect();
     Ok(Some(query))

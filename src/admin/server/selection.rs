@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::domain::delivery::State;
 use crate::domain::id::DeliveryId;
-use crate::index::{Found, Page, Query, Walk};
+use crate::index::{Found, Order, Page, Query, Walk};
 use crate::journal::Record;
 use crate::store::{Store, StoreError};
 
@@ -44,7 +44,8 @@ impl Selection {
     }
 
     fn walk(&self, before: Option<DeliveryId>, limit: usize) -> Walk {
-        Walk { before, limit, budget: if self.text.is_some() { BUDGET_INSIDE } else { BUDGET } }
+        let budget = if self.text.is_some() { BUDGET_INSIDE } else { BUDGET };
+        Walk { from: before, order: Order::NewestFirst, limit, budget }
     }
 
     /// Shows every delivery of one page's worth to `each`; tells where to go on, if not at the end.

@@ -20,7 +20,7 @@ use postrider::domain::retry::{Backoff, RetryPlan};
 use postrider::domain::time::Timestamp;
 use postrider::domain::webhook::Webhook;
 use postrider::egress::{Request, TlsProblem, TlsProfile, Transport};
-use postrider::index::{AuditQuery, Found, Query, Walk};
+use postrider::index::{AuditQuery, Found, Order, Query, Walk};
 use postrider::journal::Options;
 use postrider::random::Random;
 use postrider::secrets::Sealer;
@@ -359,7 +359,8 @@ impl World {
         let mut all = Vec::new();
         let mut before = None;
         loop {
-            let (query, walk) = (query.clone(), Walk { before, limit: 100, budget: 1_000 });
+            let (query, walk) =
+                (query.clone(), Walk { from: before, order: Order::NewestFirst, limit: 100, budget: 1_000 });
             let page = self.store.find(move |index| index.deliveries(&query, walk, |_| true)).await.unwrap();
             all.extend(page.rows);
             match page.next {
