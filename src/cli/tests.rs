@@ -119,7 +119,16 @@ fn help_and_version_are_data() {
 fn alone(line: &str) -> (Result<ExitCode, Failure>, Written, Written) {
     let cli = parsed(line).unwrap();
     let (output, out, err) = memory(Look { json: cli.global.json, quiet: cli.global.quiet, ..look() });
-    let ended = ask(cli.command.unwrap(), &|_| None, cli.global.places, TimeZone::UTC, output);
+    let mut session = Session {
+        output,
+        env: &|_| None,
+        places: cli.global.places,
+        zone: TimeZone::UTC,
+        clock: Clock::system(),
+        no_color: true,
+    };
+    let ended = ask(cli.command.unwrap(), &mut session);
+    drop(session);
     (ended, out, err)
 }
 

@@ -22,6 +22,10 @@ pub mod screen;
 pub mod settings;
 mod shell;
 mod terminal;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 pub mod text;
 pub mod theme;
 pub mod update;
