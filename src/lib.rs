@@ -25,5 +25,8 @@ pub mod dispatch;
 pub mod maintenance;
 
 pub mod admin;
+pub mod listen;
+
 pub mod cli;
 pub mod daemon;
+pub mod demo;

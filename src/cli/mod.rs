@@ -1,7 +1,7 @@
 //! The command line: every verb of an operator, as a client of the admin socket.
 //!
 //! One file per noun. It holds no rules about deliveries, never opens the store, and starts no
-//! daemon itself: `serve` is handed in by `main`.
+//! daemon itself: `serve` and the world of `demo` are handed in by `main`.
 //!
 //! Invariant: whatever is asked, the program ends with one of the codes of [`exit_code`], and
 //! everything it says went through [`output`].
@@ -27,6 +27,7 @@ mod check_config;
 mod create;
 mod curl;
 mod delivery;
+mod demo;
 mod edit;
 mod email;
 mod event;
@@ -35,8 +36,10 @@ pub mod exit_code;
 mod failure;
 mod input;
 mod key;
+mod listen;
 pub mod output;
 mod parse;
+mod signals;
 mod status;
 mod tail;
 #[cfg(test)]
@@ -46,6 +49,7 @@ mod trial;
 mod verify;
 mod webhook;
 
+pub use demo::{Foreground, Stage};
 pub use exit_code::ExitCode;
 pub use failure::Failure;
 pub use output::Output;
@@ -55,6 +59,7 @@ use output::{ColorChoice, Look};
 const EXAMPLES: &str = "\
 Examples:
   postrider serve                                   start the daemon
+  postrider demo                                    watch one at work, with everything it needs, and leave no trace
   postrider webhook create --name aml --url https://example.net/hook --event-type AML_MONITORING
   postrider event send AML_MONITORING payload.json  post an event
   postrider delivery list --class 5xx --since 1h    what went wrong lately
@@ -111,6 +116,10 @@ struct Global {
 enum Command {
     /// Run the daemon
     Serve,
+    /// Watch deliveries in a world of their own, which is removed at the end
+    Demo(demo::Arguments),
+    /// Be a receiver: show what is delivered, verify its signatures, misbehave on purpose
+    Listen(listen::Arguments),
     /// How the daemon is doing
     Status,
     /// Check the configuration file without starting anything
@@ -156,11 +165,13 @@ type Ended = Result<ExitCode, Failure>;
 /// Runs one command to its end.
 ///
 /// `args` begins with the name of the program. `serve` runs the daemon until it stops; it gets
-/// the flags, and the output for its start-up message.
+/// the flags, and the output for its start-up message. `demo` sets a [`Stage`], runs what is to be
+/// shown on it, and clears up.
 pub fn run(
     args: impl IntoIterator<Item = OsString>,
     env: Environment<'_>,
-    serve: impl FnOnce(&Places, &mut Output) -> Result<ExitCode, Failure>,
+    serve: impl FnOnce(Places, &mut Output) -> Ended,
+    demo: impl FnOnce(&Stage, Foreground<'_>) -> Ended,
 ) -> ExitCode {
     let now = now();
     let cli = match Cli::try_parse_from(args) {
@@ -179,8 +190,15 @@ pub fn run(
     let mut output = Output::process(look.clone());
     let command = || match cli.command {
         None => output.text(&Cli::command().render_help().to_string()).map(|()| ExitCode::Done),
-        Some(Command::Serve) => serve(&global.places, &mut output),
-        Some(command) => ask(command, env, global.places, zone, Output::process(look)),
+        Some(Command::Serve) => serve(global.places, &mut output),
+        Some(command) => {
+            let clock = Clock::system();
+            let session = Session { output: Output::process(look), env, places: global.places, zone, clock };
+            match command {
+                Command::Demo(arguments) => demo::run(session, &arguments, demo),
+                command => ask(session, command),
+            }
+        }
     };
     // A panic has said where it was; the code says whose fault it is. Nothing that could be half
     // changed is used afterwards but the output.
@@ -194,15 +212,13 @@ pub fn run(
 }
 
 /// Runs a command that is not the daemon.
-fn ask(command: Command, env: Environment<'_>, places: Places, zone: TimeZone, output: Output) -> Ended {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(ExitCode::Internal, format!("the runtime cannot start: {error}")))?;
-    runtime.block_on(async {
-        let mut session = Session { output, env, places, zone, clock: Clock::system() };
-        session.run(command).await
-    })
+fn ask(mut session: Session<'_>, command: Command) -> Ended {
+    runtime()?.block_on(session.run(command))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::new(ExitCode::Internal, format!("the runtime cannot start: {error}")))
 }
 
 fn now() -> Timestamp {
@@ -222,7 +238,8 @@ fn explain(error: &clap::Error, output: &mut Output) -> ExitCode {
 impl Session<'_> {
     async fn run(&mut self, command: Command) -> Ended {
         match command {
-            Command::Serve => Err(Failure::usage("the daemon is not a command of its client")),
+            Command::Serve | Command::Demo(_) => Err(Failure::usage("the daemon is not a command of its client")),
+            Command::Listen(arguments) => listen::run(self, arguments).await,
             Command::Status => status::run(self).await,
             Command::CheckConfig(arguments) => check_config::run(self, &arguments),
             Command::Webhook(command) => webhook::run(self, command).await,
