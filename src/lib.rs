@@ -25,7 +25,10 @@ pub mod dispatch;
 pub mod maintenance;
 
 pub mod admin;
+pub mod listen;
+
 pub mod cli;
 pub mod daemon;
+pub mod demo;
 pub mod editor;
 pub mod tui;

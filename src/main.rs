@@ -1,26 +1,30 @@
 //! The program: chooses the TLS provider, hands everything to the command line, and ends with
 //! its code. It decides nothing else.
 
-use postrider::cli::{self, ExitCode, Failure};
-use postrider::config::paths;
+use postrider::cli::{self, ExitCode, Failure, Foreground, Output, Places, Stage};
+use postrider::config::paths::process_environment;
 use postrider::daemon::{self, ServeError, ServeFlags};
+use postrider::demo::World;
 
 fn main() -> std::process::ExitCode {
     // Fails only if one is installed already, and then there is one.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let serve = |places: &cli::Places, _: &mut cli::Output| {
-        let (config, state_dir, socket) = (places.config.clone(), places.state_dir.clone(), places.socket.clone());
-        let served = daemon::serve(&ServeFlags { config, state_dir, socket }, &paths::process_environment);
-        served.map(|()| ExitCode::Done).map_err(|error| Failure::new(exit_code(&error), error.to_string()))
+    let serve = |Places { config, state_dir, socket }: Places, _: &mut Output| {
+        let flags = ServeFlags { config, state_dir, socket };
+        daemon::serve(&flags, &process_environment).map(|()| ExitCode::Done).map_err(|error| failure(&error))
     };
-    cli::run(std::env::args_os(), &paths::process_environment, serve).into()
+    let demo = |stage: &Stage, show: Foreground<'_>| {
+        World::during(stage.seed, &stage.folder, show).unwrap_or_else(|error| Err(failure(&error)))
+    };
+    cli::run(std::env::args_os(), &process_environment, serve, demo).into()
 }
 
-fn exit_code(error: &ServeError) -> ExitCode {
-    match error {
+fn failure(error: &ServeError) -> Failure {
+    let exit = match error {
         ServeError::Config(_) | ServeError::Unusable(_) => ExitCode::BadConfig,
         ServeError::InUse(_) => ExitCode::TryAgain,
         ServeError::NotPermitted(_) => ExitCode::NotPermitted,
         ServeError::Io(_) => ExitCode::InputOutput,
-    }
+    };
+    Failure::new(exit, error.to_string())
 }

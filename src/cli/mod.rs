@@ -1,7 +1,7 @@
 //! The command line: every verb of an operator, as a client of the admin socket.
 //!
 //! One file per noun. It holds no rules about deliveries, never opens the store, and starts no
-//! daemon itself: `serve` is handed in by `main`.
+//! daemon itself: `serve` and the world of `demo` are handed in by `main`.
 //!
 //! Invariant: whatever is asked, the program ends with one of the codes of [`exit_code`], and
 //! everything it says went through [`output`].
@@ -25,6 +25,7 @@ mod bulk;
 mod check_config;
 mod create;
 mod delivery;
+mod demo;
 mod edit;
 mod email;
 mod event;
@@ -33,8 +34,10 @@ pub mod exit_code;
 mod failure;
 mod input;
 mod key;
+mod listen;
 pub mod output;
 mod parse;
+mod signals;
 mod status;
 mod tail;
 #[cfg(test)]
@@ -45,6 +48,7 @@ mod tui;
 mod verify;
 mod webhook;
 
+pub use demo::{Foreground, Stage};
 pub use exit_code::ExitCode;
 pub use failure::Failure;
 pub use output::Output;
@@ -54,6 +58,7 @@ use output::{ColorChoice, Look};
 const EXAMPLES: &str = "\
 Examples:
   postrider serve                                   start the daemon
+  postrider demo                                    watch one at work, with everything it needs, and leave no trace
   postrider webhook create --name aml --url https://example.net/hook --event-type AML_MONITORING
   postrider event send AML_MONITORING payload.json  post an event
   postrider delivery list --class 5xx --since 1h    what went wrong lately
@@ -112,6 +117,10 @@ enum Command {
     Serve,
     /// Open the terminal UI; `postrider` alone on a terminal does the same
     Tui(tui::Tui),
+    /// Watch deliveries in a world of their own, which is removed at the end
+    Demo(demo::Arguments),
+    /// Be a receiver: show what is delivered, verify its signatures, misbehave on purpose
+    Listen(listen::Arguments),
     /// How the daemon is doing
     Status,
     /// Check the configuration file without starting anything
@@ -158,11 +167,13 @@ type Ended = Result<ExitCode, Failure>;
 /// Runs one command to its end.
 ///
 /// `args` begins with the name of the program. `serve` runs the daemon until it stops; it gets
-/// the flags, and the output for its start-up message.
+/// the flags, and the output for its start-up message. `demo` sets a [`Stage`], runs what is to be
+/// shown on it, and clears up.
 pub fn run(
     args: impl IntoIterator<Item = OsString>,
     env: Environment<'_>,
-    serve: impl FnOnce(&Places, &mut Output) -> Result<ExitCode, Failure>,
+    serve: impl FnOnce(Places, &mut Output) -> Ended,
+    demo: impl FnOnce(&Stage, Foreground<'_>) -> Ended,
 ) -> ExitCode {
     let now = now();
     let cli = match Cli::try_parse_from(args) {
@@ -185,10 +196,11 @@ pub fn run(
     let command = || match cli.command {
         None if tui::has_terminal(&session) => tui::run(&mut session, &tui::Tui::default()),
         None => output.text(&Cli::command().render_help().to_string()).map(|()| ExitCode::Done),
-        Some(Command::Serve) => serve(&session.places, &mut output),
-        // It has threads of its own, and waits in none of them.
+        Some(Command::Serve) => serve(session.places, &mut output),
+        // These wait by themselves, outside of any runtime.
         Some(Command::Tui(arguments)) => tui::run(&mut session, &arguments),
-        Some(command) => ask(command, &mut session),
+        Some(Command::Demo(arguments)) => demo::run(session, &arguments, demo),
+        Some(command) => ask(session, command),
     };
     // A panic has said where it was; the code says whose fault it is. Nothing that could be half
     // changed is used afterwards but the output.
@@ -202,12 +214,13 @@ pub fn run(
 }
 
 /// Runs a command that is not the daemon.
-fn ask(command: Command, session: &mut Session<'_>) -> Ended {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(ExitCode::Internal, format!("the runtime cannot start: {error}")))?;
-    runtime.block_on(session.run(command))
+fn ask(mut session: Session<'_>, command: Command) -> Ended {
+    runtime()?.block_on(session.run(command))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::new(ExitCode::Internal, format!("the runtime cannot start: {error}")))
 }
 
 fn now() -> Timestamp {
@@ -227,8 +240,9 @@ fn explain(error: &clap::Error, output: &mut Output) -> ExitCode {
 impl Session<'_> {
     async fn run(&mut self, command: Command) -> Ended {
         match command {
-            Command::Serve => Err(Failure::usage("the daemon is not a command of its client")),
+            Command::Serve | Command::Demo(_) => Err(Failure::usage("the daemon is not a command of its client")),
             Command::Tui(arguments) => tui::run(self, &arguments),
+            Command::Listen(arguments) => listen::run(self, arguments).await,
             Command::Status => status::run(self).await,
             Command::CheckConfig(arguments) => check_config::run(self, &arguments),
             Command::Webhook(command) => webhook::run(self, command).await,

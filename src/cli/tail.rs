@@ -24,15 +24,25 @@ const INTERVAL_MIN: Duration = Duration::from_millis(200);
 pub(super) async fn run(session: &mut Session<'_>, filter: &Filter, interval: Duration) -> Ended {
     let filter = delivery::wanted(session, filter, &Range::default())?;
     let client = session.client().await?;
+    follow(session, &client, &filter, interval).await
+}
+
+/// Shows what changes until something fails or whoever waits for this stops waiting.
+pub(super) async fn follow(
+    session: &mut Session<'_>,
+    client: &Client,
+    filter: &DeliveryFilter,
+    interval: Duration,
+) -> Ended {
     let mut seen = Seen::default();
     let mut table = delivery::table();
-    let first = seen.changed(newest(&client, &filter).await?);
+    let first = seen.changed(newest(client, filter).await?);
     let from = first.len().saturating_sub(SHOWN_FIRST);
     delivery::print_rows(session, &mut table, &first[from..])?;
     let mut lost = false;
     loop {
         tokio::time::sleep(interval.max(INTERVAL_MIN)).await;
-        match newest(&client, &filter).await {
+        match newest(client, filter).await {
             Ok(deliveries) => {
                 if std::mem::take(&mut lost) {
                     session.output.note("the daemon answers again");

@@ -19,6 +19,9 @@ fn the_commands_of_the_manual_parse() {
     let lines = [
         "",
         "serve --config c.toml --state-dir s --socket a.sock",
+        "listen --port 0 --key-file f --status 200,503 --delay 5 --retry-after 3 --reset 20% --slow-drip --count 1 --body --json",
+        "listen --address 127.0.0.2 --key k --endless-body --quiet",
+        "demo --no-ui --seconds 2 --seed 7",
         "status --json",
         "check-config",
         "check-config FILE --quiet --print",
@@ -119,7 +122,7 @@ fn help_and_version_are_data() {
 fn alone(line: &str) -> (Result<ExitCode, Failure>, Written, Written) {
     let cli = parsed(line).unwrap();
     let (output, out, err) = memory(Look { json: cli.global.json, quiet: cli.global.quiet, ..look() });
-    let mut session = Session {
+    let session = Session {
         output,
         env: &|_| None,
         places: cli.global.places,
@@ -127,8 +130,7 @@ fn alone(line: &str) -> (Result<ExitCode, Failure>, Written, Written) {
         clock: Clock::system(),
         no_color: true,
     };
-    let ended = ask(cli.command.unwrap(), &mut session);
-    drop(session);
+    let ended = ask(session, cli.command.unwrap());
     (ended, out, err)
 }
 

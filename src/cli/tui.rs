@@ -8,6 +8,7 @@
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 
@@ -31,11 +32,11 @@ pub(super) fn has_terminal(session: &Session<'_>) -> bool {
 
 pub(super) fn run(session: &mut Session<'_>, arguments: &Tui) -> Ended {
     let sockets = session.sockets()?;
-    open(session, sockets, arguments.read_only)
+    open(session, sockets, arguments.read_only, None)
 }
 
-/// Opens the UI on the first of these sockets that answers.
-pub(super) fn open(session: &mut Session<'_>, sockets: Vec<PathBuf>, read_only: bool) -> Ended {
+/// Opens the UI on the first of these sockets that answers; `time` ends it by itself.
+pub(super) fn open(session: &mut Session<'_>, sockets: Vec<PathBuf>, read_only: bool, time: Option<Duration>) -> Ended {
     if !has_terminal(session) {
         return Err(Failure::usage("the terminal UI needs a terminal, and $TERM to say which")
             .advise("the same can be done with `postrider status`, `webhook`, `delivery` and `event`; see --help"));
@@ -65,6 +66,7 @@ pub(super) fn open(session: &mut Session<'_>, sockets: Vec<PathBuf>, read_only: 
             .or_else(|| session.variable("TMPDIR"))
             .unwrap_or_else(|| "/tmp".into()),
         directory: std::env::current_dir().unwrap_or_else(|_| Path::new("/").into()),
+        time,
         tmux: session.variable("TMUX").is_some(),
     };
     match tui::run(options) {

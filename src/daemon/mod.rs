@@ -3,10 +3,13 @@
 //! The only place that names concrete adapters together. It decides nothing that concerns an
 //! event; what it decides is what happens at start, reload and stop.
 
+mod orders;
 mod settings;
 mod state_dir;
+mod within;
 
 pub use state_dir::{StateDir, StateDirError};
+pub use within::Within;
 
 use std::io::Write as _;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
@@ -15,7 +18,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -35,6 +37,7 @@ use crate::maintenance::{Maintenance, MaintenanceOptions, watch_disk};
 use crate::random::Random;
 use crate::secrets::{Sealer, SecretsError};
 use crate::store::{OpenError, Store, StoreOptions, Workers};
+use orders::{Order, Orders};
 
 /// Where things are, from flags; the rest comes from environment and configuration.
 #[derive(Clone, Debug, Default)]
@@ -123,17 +126,14 @@ pub fn serve(flags: &ServeFlags, environment: Environment<'_>) -> Result<(), Ser
         || flags.state_dir.is_some()
         || flags.socket.is_some()
         || ["POSTRIDER_CONFIG", "POSTRIDER_STATE_DIR", "POSTRIDER_SOCKET"].into_iter().any(set);
-    let setting = Setting { config_file, config, state_dir, socket, logging, is_elsewhere };
+    let patience = STOP_PATIENCE;
+    let setting = Setting { config_file, config, state_dir, socket, logging: Some(logging), is_elsewhere, patience };
     runtime.block_on(async move {
         // First of all: a signal during a long start must not end it as if it were none of ours.
-        let signals = Signals::new().map_err(|error| ServeError::Io(format!("no signals: {error}")))?;
+        let orders = Orders::signals().map_err(|error| ServeError::Io(format!("no signals: {error}")))?;
         let (daemon, workers) = Daemon::start(setting, sealer).await?;
-        let result = daemon.run(signals).await;
-        // The journal commits what is queued and the index what is committed.
-        for worker in workers {
-            let _ = tokio::task::spawn_blocking(move || worker.join()).await;
-        }
-        result
+        daemon.announce();
+        daemon.run_to_end(orders, workers).await
     })
 }
 
@@ -157,9 +157,12 @@ struct Setting {
     config: Config,
     state_dir: StateDir,
     socket: PathBuf,
-    logging: Logging,
+    /// `None` when whoever runs this daemon logs, or nobody.
+    logging: Option<Logging>,
     /// Flags or environment say where things are, so that clients without them look elsewhere.
     is_elsewhere: bool,
+    /// How long requests and attempts under way may take to end at a stop.
+    patience: Duration,
 }
 
 struct Daemon {
@@ -176,22 +179,6 @@ struct Daemon {
     token_file: PathBuf,
     /// Parts that run until the stop; one that ends earlier is a bug that must not go unseen.
     parts: JoinSet<()>,
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
 }
 
 impl Daemon {
@@ -268,14 +255,23 @@ impl Daemon {
         Ok((daemon, threads))
     }
 
-    async fn run(mut self, mut signals: Signals) -> Result<(), ServeError> {
-        self.announce();
+    async fn run_to_end(self, orders: Orders, workers: Vec<std::thread::JoinHandle<()>>) -> Result<(), ServeError> {
+        let result = self.run(orders).await;
+        // The journal commits what is queued and the index what is committed.
+        for worker in workers {
+            let _ = tokio::task::spawn_blocking(move || worker.join()).await;
+        }
+        result
+    }
+
+    async fn run(mut self, mut orders: Orders) -> Result<(), ServeError> {
         let mut committed = self.store.journal().watch_committed();
         let failure = loop {
             tokio::select! {
-                _ = signals.terminate.recv() => break None,
-                _ = signals.interrupt.recv() => break None,
-                _ = signals.hangup.recv() => self.reload(),
+                order = orders.next() => match order {
+                    Order::Stop => break None,
+                    Order::Reload => self.reload(),
+                },
                 ended = self.parts.join_next() => {
                     break Some(format!("a part of the daemon ended by itself: {ended:?}").into());
                 }
@@ -298,7 +294,7 @@ impl Daemon {
     async fn stop(self, failed: bool) {
         tracing::info!("stopping");
         // After a failure the answers under way are 503s, which should still get out.
-        let patience = if failed { Duration::from_millis(500) } else { STOP_PATIENCE };
+        let patience = if failed { Duration::from_millis(500) } else { self.setting.patience };
         let _ = std::fs::remove_file(&self.setting.socket);
         let [ingest, admin] = [0, 1].map(|place| self.servers.get(place).cloned());
         let stop_server = |server: Option<Server>| async move {
@@ -360,7 +356,9 @@ impl Daemon {
         self.ingest.reconfigure(settings::ingest(&config, self.listen));
         self.maintenance.send_replace(settings::maintenance(&config));
         self.alerts.reconfigure(settings::alerts(&config));
-        self.setting.logging.set_level(config.log.level);
+        if let Some(logging) = &self.setting.logging {
+            logging.set_level(config.log.level);
+        }
         tell_warnings(&config);
         for key in settings::needs_restart(&self.setting.config, &config) {
             tracing::warn!("{key} has changed; that takes effect at the next start");

@@ -76,6 +76,8 @@ pub struct Options {
     pub scratch: PathBuf,
     /// The directory that files are written in.
     pub directory: PathBuf,
+    /// It ends by itself after this long.
+    pub time: Option<Duration>,
     /// The program runs in tmux, which has a clipboard of its own.
     pub tmux: bool,
 }
@@ -115,6 +117,8 @@ struct Program {
     arrivals: Receiver<Outside>,
     clock: Clock,
     outside: outside::Programs,
+    /// When it ends by itself, on the clock that never steps.
+    ends_at: Option<Duration>,
     state_file: Option<PathBuf>,
 }
 
@@ -151,7 +155,8 @@ impl Program {
             tmux: options.tmux,
         };
         let state_file = options.state_file;
-        Ok(Self { model, screen, reader, shell, arrivals, clock, outside, state_file })
+        let ends_at = options.time.map(|time| clock.elapsed() + time);
+        Ok(Self { model, screen, reader, shell, arrivals, clock, outside, ends_at, state_file })
     }
 
     fn run(&mut self) -> io::Result<Ended> {
@@ -165,7 +170,11 @@ impl Program {
                 next = self.arrivals.try_recv().ok();
             }
             self.screen.draw(&self.model)?;
-            next = match update::wake_in(&self.model) {
+            let left = self.ends_at.map(|at| at.saturating_sub(self.clock.elapsed()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Ok(Ended::Quit);
+            }
+            next = match update::wake_in(&self.model).into_iter().chain(left).min() {
                 Some(pause) => match self.arrivals.recv_timeout(pause.max(Duration::from_millis(5))) {
                     Ok(outside) => Some(outside),
                     Err(RecvTimeoutError::Timeout) => Some(Outside::Message(Message::Tick)),

@@ -90,11 +90,15 @@ const PARTS: &[Part] = &[
             ("journal::JournalError", "verify tells damage from what it could not read"),
         ],
     },
+    part("listen", &["clock", "random", "domain"]),
     Part {
         name: "cli",
         modules: &[],
-        sees: &["admin::client", "admin::protocol", "catalog", "config", "domain"],
-        narrow: &[("clock::Clock", "\"since 1h\" and \"3 min ago\" need the time, and only the clock reads it")],
+        sees: &["admin::client", "admin::protocol", "catalog", "config", "domain", "listen"],
+        narrow: &[
+            ("clock::Clock", "\"since 1h\" and \"3 min ago\" need the time, and only the clock reads it"),
+            ("random::Random", "what is reset by `listen --reset 20%` is drawn"),
+        ],
     },
     Part {
         name: "daemon",
@@ -119,9 +123,10 @@ const PARTS: &[Part] = &[
         ],
         narrow: &[],
     },
+    part("demo", &["daemon", "listen", "admin::client", "catalog", "config", "random", "clock", "domain"]),
     // Only declares the parts.
     part("lib", &[]),
-    part("main", &["daemon", "cli", "config"]),
+    part("main", &["demo", "daemon", "cli", "config"]),
 ];
 
 /// Crates, or parts of them, that only these parts may name, and why.
@@ -145,13 +150,14 @@ const OWNED: &[(&str, &[&str], &str)] = &[
     ("reqwest", &["admin::client"], "a client of the admin socket; deliveries go through egress"),
     (
         "rustix",
-        &["journal", "index", "logging", "secrets", "maintenance", "daemon", "cli"],
+        &["journal", "index", "logging", "secrets", "maintenance", "daemon", "listen", "cli"],
         "each call of the system has one place",
     ),
     ("rustls", &["egress", "main"], "main chooses the provider once, egress does the rest"),
     ("rustls_platform_verifier", &["egress"], "who is trusted is decided in one place"),
     ("sled", &["index"], "the index is a view: it must stay replaceable"),
     ("subtle", &["store"], "tokens are compared in one place"),
+    ("tiny_http", &["listen"], "it has no limits: only behind the door of a tool on loopback, never in the daemon"),
     ("tokio_rustls", &["egress"], "the only TLS there is"),
     ("toml", &["config", "cli"], "the configuration file, and files for people"),
     ("tracing_subscriber", &["logging"], "one place decides what a line looks like"),
@@ -173,8 +179,12 @@ const PURE: &[(&str, &[&str])] = &[
     ("catalog", &["jsonschema", "serde_json"]),
     ("admin::writes", &["serde", "serde_json", "url", "http"]),
     ("config", &["ipnet", "toml", "url", "http", "thiserror", "proptest", "tempfile"]),
+    ("demo::cast", &["serde_json"]),
     ("dispatch::lanes", &["proptest"]),
     ("dispatch::rate", &["proptest"]),
+    ("listen::conduct", &[]),
+    ("listen::head", &[]),
+    ("listen::verify", &[]),
     ("mail::digest", &["proptest", "serde"]),
     ("mail::hints", &[]),
     ("mail::message", &["lettre", "mail_parser", "proptest", "url"]),

@@ -201,6 +201,14 @@ impl Output {
         self.data(lines.as_bytes())
     }
 
+    /// One line of pieces, each in its style.
+    pub(super) fn line(&mut self, pieces: &[Cell]) -> Result<(), Failure> {
+        let mut line = String::new();
+        pieces.iter().for_each(|piece| self.styled(&mut line, piece));
+        line.push('\n');
+        self.data(line.as_bytes())
+    }
+
     /// A line of comma-separated values.
     pub(super) fn values(&mut self, fields: &[csv::Field]) -> Result<(), Failure> {
         self.data(csv::line(fields).as_bytes())
