@@ -20,8 +20,14 @@ fn arguments(line: &str) -> Result<Arguments, clap::Error> {
 
 fn session(look: Look) -> (Session<'static>, Written, Written) {
     let (output, out, err) = memory(look);
-    let session =
-        Session { output, env: &|_| None, places: Places::default(), zone: TimeZone::UTC, clock: Clock::system() };
+    let session = Session {
+        output,
+        env: &|_| None,
+        places: Places::default(),
+        zone: TimeZone::UTC,
+        clock: Clock::system(),
+        no_color: true,
+    };
     (session, out, err)
 }
 

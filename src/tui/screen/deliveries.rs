@@ -317,12 +317,12 @@ fn counters(model: &Model, pen: &mut Pen<'_>) {
             if sum > 0 { crate::tui::theme::of_class(class) } else { Role::Text },
         ));
     }
-    line.push(piece("   tries of the last 60 min", Role::Dim));
+    line.push(piece("   last 60 min", Role::Dim));
     pen.spans(0, 0, &line);
 }
 
-fn columns(model: &Model, room: usize) -> Vec<Column> {
-    if model.wide {
+fn columns(model: &Model, room: usize, today: bool) -> Vec<Column> {
+    if model.wide && !today {
         return vec![
             Column::new("ACCEPTED", 19),
             Column::new("CODE", 4).right(),
@@ -338,6 +338,17 @@ fn columns(model: &Model, room: usize) -> Vec<Column> {
         ];
     }
     match room {
+        _ if today => vec![
+            Column::new("TIME", 8),
+            Column::new("CODE", 4).right(),
+            Column::new("CLASS", 11),
+            Column::new("STATE", 7),
+            Column::new("SCANREF", 18).grows(3),
+            Column::new("WEBHOOK", 12).grows(1),
+            Column::new("TRY", 5).right(),
+            Column::new("NEXT", 8),
+            Column::new("TOOK", 6).right(),
+        ],
         0..80 => vec![
             Column::new("TIME", 8),
             Column::new("CODE", 4).right(),
@@ -379,7 +390,23 @@ pub(crate) fn table(
     selected: Option<&str>,
     marked: &BTreeSet<String>,
 ) {
-    let columns = columns(model, pen.width());
+    list(model, pen, rows, selected, marked, false);
+}
+
+/// The newest, with the time of day only.
+pub(crate) fn newest(model: &Model, pen: &mut Pen<'_>, rows: &[DeliveryView]) {
+    list(model, pen, rows, None, &BTreeSet::new(), true);
+}
+
+fn list(
+    model: &Model,
+    pen: &mut Pen<'_>,
+    rows: &[DeliveryView],
+    selected: Option<&str>,
+    marked: &BTreeSet<String>,
+    today: bool,
+) {
+    let columns = columns(model, pen.width(), today);
     let table = Table::new(&columns, pen.width(), if model.wide { model.shift + 1 } else { 0 });
     table.headings(pen, 0, None);
     for (at, one) in rows.iter().take(pen.height().saturating_sub(1)).enumerate() {

@@ -260,10 +260,14 @@ fn head(model: &Model, view: &DeliveryView, pen: &mut Pen<'_>) -> usize {
         _ => format!("{} of {} tries", view.attempts_made, view.attempts_max),
     };
     let x = pen.text(x + 2, 1, &told, Role::Text);
+    let mut x = x;
     if let Some(dead) = view.dead_links.filter(|dead| *dead > 0) {
-        pen.text(x + 3, 1, &format!("{dead} links in it have likely expired"), Role::Warning);
+        x = pen.text(x + 3, 1, &format!("{dead} links in it have likely expired"), Role::Warning);
     }
-    pen.right(1, &format!("made {} ", shown_text(Some(&view.created_at), &model.zone, Shown::MonthDay)), Role::Dim);
+    let made = format!("made {} ", shown_text(Some(&view.created_at), &model.zone, Shown::MonthDay));
+    if x + 4 + made.len() < pen.width() {
+        pen.right(1, &made, Role::Dim);
+    }
     if pen.height() > 14 { 3 } else { 2 }
 }
 

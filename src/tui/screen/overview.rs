@@ -140,7 +140,7 @@ pub(crate) fn view(model: &Model, pen: &mut Pen<'_>) {
         let (columns, room) = (pen.width(), rows + 1);
         let mut part = pen.part(0, y + 1, columns, room);
         let recent: &[DeliveryView] = if model.overview.recent.0.is_none() { &model.overview.recent.1 } else { &[] };
-        deliveries::table(model, &mut part, recent, None, &std::collections::BTreeSet::new());
+        deliveries::newest(model, &mut part, recent);
     }
 }
 
@@ -159,7 +159,7 @@ fn figures(model: &Model, pen: &mut Pen<'_>, y: usize) -> usize {
         if let Some(oldest) = oldest {
             queue.extend(pair("oldest", span(oldest), None));
         }
-        if stats.pending > 0 {
+        if stats.pending > 0 && pen.width() >= 100 {
             let drained = stats.drain_seconds.map_or("not shrinking".to_owned(), |left| format!("in {}", span(left)));
             queue.extend(pair("drained", drained, None));
         }
@@ -170,7 +170,9 @@ fn figures(model: &Model, pen: &mut Pen<'_>, y: usize) -> usize {
         hour.extend(pair("accepted", count(stats.accepted.iter().sum()), None));
         hour.extend(pair("delivered", count(good), None));
         hour.extend(pair("not ok", count(tries - good), (tries > good).then_some(Role::Warning)));
-        hour.extend(pair("resent", count(total.resent), None));
+        if pen.width() >= 100 {
+            hour.extend(pair("resent", count(total.resent), None));
+        }
         for (name, figure) in [("p50", total.p50_ms), ("p95", total.p95_ms), ("p99", total.p99_ms)] {
             hour.extend(figure.map(|figure| pair(name, took(figure), None)).into_iter().flatten());
         }
@@ -293,11 +295,11 @@ fn attention_row(model: &Model, hook: &WebhookStats, wide: bool, pen: &Pen<'_>) 
     let why = match (hook.last_code, since) {
         (_, None) => format!("{} gave up within the hour", plural(failed, "delivery", "deliveries")),
         (Some(0), _) => {
-            format!("0 no response: {}{gave_up}", words::of_error(hook.last_error.as_deref().unwrap_or_default()))
+            format!("{}{gave_up}", words::of_error(hook.last_error.as_deref().unwrap_or_default()))
         }
         (Some(code), _) => {
-            let at = shown_text(hook.failing_since.as_deref(), &model.zone, Shown::Minute);
-            format!("{} {} since {at}{gave_up}", crate::domain::attempt::Class::of(code).as_str(), words::of_code(code))
+            let class = crate::domain::attempt::Class::of(code);
+            format!("{} {}{gave_up}", class.as_str(), class.words())
         }
         (None, _) => "failed before the daemon started".to_owned(),
     };

@@ -330,7 +330,7 @@ pub(crate) fn view(model: &Model, pen: &mut Pen<'_>) {
     let top = usize::from(!model.is_small());
     let columns = columns(model, model.is_large());
     let table = Table::new(&columns, pen.width(), if model.wide { model.shift + 1 } else { 0 });
-    table.headings(pen, top, Some((model.webhooks.sort.title(), model.webhooks.reverse)));
+    table.headings(pen, top, Some((model.webhooks.sort.title(), !model.webhooks.reverse)));
     let rows = rows(model);
     if rows.is_empty() {
         let text = match &model.hooks {

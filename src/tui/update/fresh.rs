@@ -50,7 +50,7 @@ pub(super) fn refresh(model: &mut Model, changed: bool, out: &mut Effects) {
         return;
     }
     let now = model.now;
-    if model.untouched && is_due(model.touched_at, now) {
+    if model.untouched && is_due(Topic::Status, model.touched_at, now) {
         model.untouched = false;
         model.touched_at = now;
         model.deliveries.window.touch();
@@ -61,7 +61,7 @@ pub(super) fn refresh(model: &mut Model, changed: bool, out: &mut Effects) {
     }
     for topic in shown(model.tab) {
         let state = *model.topic(*topic);
-        if state.stale && !state.busy && is_due(state.asked_at, now) {
+        if state.stale && !state.busy && is_due(*topic, state.asked_at, now) {
             let ask = ask_for(model, *topic);
             let state = model.topic(*topic);
             (state.stale, state.busy, state.asked_at) = (false, true, now);
@@ -92,9 +92,17 @@ fn layout(model: &mut Model) {
     system::layout(model);
 }
 
-fn is_due(asked_at: Timestamp, now: Timestamp) -> bool {
+/// What lies beside the chosen row follows it sooner.
+const fn gap(topic: Topic) -> Duration {
+    match topic {
+        Topic::Recent => Duration::from_millis(120),
+        _ => GAP,
+    }
+}
+
+fn is_due(topic: Topic, asked_at: Timestamp, now: Timestamp) -> bool {
     // A clock that was set back must not stop everything.
-    now < asked_at || now.since(asked_at) >= GAP
+    now < asked_at || now.since(asked_at) >= gap(topic)
 }
 
 /// Whether there are figures that belong to an earlier minute.
@@ -120,14 +128,19 @@ pub fn wake_in(model: &Model) -> Option<Duration> {
     if matches!(model.link, Link::Lost(..)) {
         return soonest;
     }
-    let left = |asked_at: Timestamp| GAP.saturating_sub(model.now.since(asked_at)).max(Duration::from_millis(10));
+    let left = |topic: Topic, asked_at: Timestamp| {
+        gap(topic).saturating_sub(model.now.since(asked_at)).max(Duration::from_millis(10))
+    };
     let waits = |topic: &&Topic| {
         let state = &model.topics[**topic as usize];
         state.stale && !state.busy
     };
-    shown(model.tab).iter().filter(waits).for_each(|topic| at_latest(left(model.topics[*topic as usize].asked_at)));
+    shown(model.tab)
+        .iter()
+        .filter(waits)
+        .for_each(|topic| at_latest(left(*topic, model.topics[*topic as usize].asked_at)));
     if model.untouched {
-        at_latest(left(model.touched_at));
+        at_latest(left(Topic::Status, model.touched_at));
     }
     if counts_down(model) {
         at_latest(Duration::from_millis(1000 - model.now.millis() % 1000));

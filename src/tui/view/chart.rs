@@ -49,7 +49,7 @@ mod tests {
     #[test]
     fn what_is_there_is_seen_and_what_failed_is_not_full() {
         assert_eq!(ramp(&[0, 1, 500, 1000], Ramp::Own, &Glyphs::UNICODE), " ▁▄█");
-        assert_eq!(ramp(&[0, 1, 4], Ramp::To(8), &Glyphs::ASCII), " .-");
+        assert_eq!(ramp(&[0, 1, 4], Ramp::To(8), &Glyphs::ASCII), " .=");
         let line = shares(&[None, Some(0.0), Some(0.5), Some(0.999), Some(1.0)], 5, &Glyphs::UNICODE);
         assert_eq!(line, " ▁▄▇█");
         assert_eq!(shares(&[Some(1.0), Some(0.0), Some(1.0)], 2, &Glyphs::UNICODE), "▁█");

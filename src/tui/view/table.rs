@@ -204,8 +204,8 @@ mod tests {
         let rows: [&[&str]; 2] = [&["aml-watch", "503", "https://risk.example.net/aml"], &["bank", "0", "x"]];
         assert_eq!(
             drawn(&columns, 30, &rows),
-            ["  NAME       CODE^ URL", "> aml-watch    503 https:~aml", " *bank           0 x"]
+            ["  NAME        CODE^ URL", "> aml-watch     503 https:~aml", " *bank            0 x"]
         );
-        assert_eq!(drawn(&columns, 16, &rows), ["  NAME     CODE^", "> aml-wa~    503", " *bank         0"]);
+        assert_eq!(drawn(&columns, 16, &rows), ["  NAME     CODE^", "> aml-wat~   503", " *bank         0"]);
     }
 }
