@@ -356,3 +356,115 @@ impl<T: Row> Window<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq)]
+    struct Number(String);
+
+    impl Row for Number {
+        fn id(&self) -> &str {
+            &self.0
+        }
+    }
+
+    fn id(number: usize) -> String {
+        format!("{number:06}")
+    }
+
+    /// What the daemon would answer from rows 0 to `end`, of which those are there that match. Like
+    /// the daemon, it stops after having looked at so many, and gives a cursor then.
+    fn served(end: usize, walk: &Walk, matches: impl Fn(usize) -> bool) -> PageView<Number> {
+        const LOOKED_AT_MAX: usize = 60;
+        let from = walk.cursor.as_ref().or(walk.from.as_ref()).map(|from| from.parse::<usize>().unwrap());
+        let all: Vec<usize> = match (walk.oldest_first, from) {
+            (true, from) => (from.map_or(0, |from| from + 1)..end).collect(),
+            (false, from) => (0..from.unwrap_or(end)).rev().collect(),
+        };
+        let mut items = Vec::new();
+        for (looked, number) in all.iter().enumerate() {
+            if items.len() == walk.limit || looked == LOOKED_AT_MAX {
+                return PageView { items, cursor: Some(id(if looked == 0 { *number } else { all[looked - 1] })) };
+            }
+            if matches(*number) {
+                items.push(Number(id(*number)));
+            }
+        }
+        PageView { items, cursor: None }
+    }
+
+    fn serve(window: &mut Window<Number>, end: usize, matches: impl Fn(usize) -> bool + Copy) {
+        for _ in 0..2_000 {
+            let Some((walk, part)) = window.wanted() else { return };
+            window.take(window.ticket, part, served(end, &walk, matches), &walk);
+        }
+        panic!("it never has enough: {} rows, top {}", window.rows.len(), window.top);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Go(Move),
+        Arrive(usize),
+        Toggle,
+        Resize(usize),
+        Restart,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            8 => (-60isize..60).prop_map(|rows| Step::Go(Move::By(rows))),
+            1 => Just(Step::Go(Move::Newest)),
+            1 => Just(Step::Go(Move::Oldest)),
+            3 => (1usize..40).prop_map(Step::Arrive),
+            1 => Just(Step::Toggle),
+            1 => (1usize..30).prop_map(Step::Resize),
+            1 => Just(Step::Restart),
+        ];
+        proptest::collection::vec(step, 1..60)
+    }
+
+    proptest! {
+        #[test]
+        fn it_shows_a_stretch_of_the_list_whatever_happens(start in 0usize..400, every in 1usize..9, steps in steps()) {
+            let matches = |number: usize| number % every == 0;
+            let mut end = start;
+            let mut window = Window::<Number>::default();
+            serve(&mut window, end, matches);
+            for step in steps {
+                let before = (window.live, window.visible().to_vec(), window.selected.clone());
+                match step {
+                    Step::Go(to) => window.go(to),
+                    Step::Arrive(more) => {
+                        end += more;
+                        window.touch();
+                    }
+                    Step::Toggle => window.toggle_live(),
+                    Step::Resize(height) => window.resize(height),
+                    Step::Restart => window.restart(),
+                }
+                serve(&mut window, end, matches);
+                if let (Step::Arrive(_), false) = (&step, before.0) {
+                    prop_assert_eq!(&before.1, &window.visible().to_vec(), "a held list moved");
+                    prop_assert_eq!(&before.2, &window.selected);
+                }
+                let all: Vec<String> = (0..end).rev().filter(|number| matches(*number)).map(id).collect();
+                let have: Vec<String> = window.rows.iter().map(|row| row.0.clone()).collect();
+                let at = have.first().and_then(|first| all.iter().position(|one| one == first)).unwrap_or(0);
+                prop_assert_eq!(&have[..], &all[at..at + have.len()], "a gap");
+                prop_assert_eq!(window.rows.is_empty(), all.is_empty());
+                prop_assert_eq!(window.place().is_some(), !all.is_empty());
+                let shown = window.visible().len();
+                prop_assert_eq!(shown, window.height.min(all.len() - at - window.top), "an empty screen");
+                prop_assert!(window.place().is_none_or(|place| (window.top..window.top + shown.max(1)).contains(&place)));
+                prop_assert!(window.rows.len() <= window.height.max(5) * 7 + 200);
+                if window.live && !all.is_empty() {
+                    prop_assert_eq!(&have[0], &all[0]);
+                }
+            }
+        }
+    }
+}
