@@ -72,6 +72,9 @@ pub(super) fn open(session: &mut Session<'_>, sockets: Vec<PathBuf>, read_only: 
     match tui::run(options) {
         Ok(tui::Ended::Quit) => Ok(ExitCode::Done),
         Ok(tui::Ended::Signal(number)) => Ok(ExitCode::Signal(u8::try_from(number).unwrap_or(0))),
+        Ok(tui::Ended::Fault) => {
+            Err(Failure::new(ExitCode::Internal, "a fault in postrider; please report what it said above"))
+        }
         // Nobody is there to be told.
         Ok(tui::Ended::Gone) => Ok(ExitCode::Signal(1)),
         Err(error) => Err(Failure::new(ExitCode::InputOutput, format!("the terminal can not be used: {error}"))),

@@ -29,6 +29,8 @@ pub(super) enum Outside {
     Signal(i32),
     /// The program was stopped and goes on.
     Continued,
+    /// A thread of the program panicked.
+    Fault,
 }
 
 /// Keys that come together, so many at least, were not typed one by one.
@@ -145,7 +147,8 @@ fn messages(events: &[Event]) -> Vec<Message> {
 
 /// A key that is held down repeats; text does not.
 fn is_burst(keys: &[Key]) -> bool {
-    let is_text = |key: &Key| key.typed().is_some() || key.code == Code::Enter;
+    // A line feed among them is read as ^J.
+    let is_text = |key: &Key| key.typed().is_some() || key.code == Code::Enter || *key == Key::ctrl('j');
     keys.len() >= BURST && keys.iter().all(is_text) && keys.iter().any(|key| *key != keys[0])
 }
 

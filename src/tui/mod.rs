@@ -36,7 +36,7 @@ use std::ffi::OsString;
 use std::io;
 use std::panic;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -91,6 +91,8 @@ pub enum Ended {
     Signal(i32),
     /// The terminal is gone.
     Gone,
+    /// A fault in the program; where it is was said on standard error.
+    Fault,
 }
 
 /// Runs until the user leaves, a signal comes, or the terminal is gone.
@@ -98,12 +100,15 @@ pub enum Ended {
 /// # Errors
 /// If there is no terminal, or it can not be taken over.
 pub fn run(options: Options) -> io::Result<Ended> {
-    let before = panic::take_hook();
+    let (to, arrivals) = channel();
+    let (before, told) = (panic::take_hook(), to.clone());
     panic::set_hook(Box::new(move |why| {
         restore();
         before(why);
+        // Whichever thread it was: without it the UI is not whole, and it must not draw on.
+        let _ = told.send(Outside::Fault);
     }));
-    let ended = Program::start(options).and_then(|mut program| program.run());
+    let ended = Program::start(options, to, arrivals).and_then(|mut program| program.run());
     // The hook stays: it does nothing but give back a terminal that is given back already.
     restore();
     ended
@@ -123,9 +128,8 @@ struct Program {
 }
 
 impl Program {
-    fn start(options: Options) -> io::Result<Self> {
+    fn start(options: Options, to: Sender<Outside>, arrivals: Receiver<Outside>) -> io::Result<Self> {
         let clock = Clock::system();
-        let (to, arrivals) = channel();
         // The question is under way while the terminal is taken over.
         let caller = Caller { via: "tui", sudo_user: options.sudo_user, read_only: options.read_only };
         let shell = Shell::start(options.sockets, caller, to.clone())?;
@@ -192,6 +196,7 @@ impl Program {
         let message = match outside {
             Outside::Message(message) => message,
             Outside::Gone => return Ok(Some(Ended::Gone)),
+            Outside::Fault => return Ok(Some(Ended::Fault)),
             Outside::Signal(number) => return Ok(Some(Ended::Signal(number))),
             Outside::Continued => {
                 self.screen.take()?;

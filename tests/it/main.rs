@@ -22,6 +22,7 @@ mod schema;
 mod server;
 mod simulation;
 mod support;
+mod terminal;
 mod tidy;
 mod transfer;
 mod trial;

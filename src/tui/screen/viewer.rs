@@ -9,6 +9,7 @@ use crate::tui::message::{Answered, Ask, Effect, Effects, Got};
 use crate::tui::model::{Asking, Fate, Model, Page, Prompt};
 use crate::tui::screen::document::Document;
 use crate::tui::text::{bytes, plural};
+use crate::tui::theme::Role;
 use crate::tui::view::pen::Pen;
 
 /// A text as a whole screen.
@@ -17,13 +18,20 @@ pub struct Viewer {
     /// What a file with it would be called.
     file: String,
     document: Document,
+    /// Whose payload it waits for.
+    waits: Option<String>,
 }
 
 impl Viewer {
     /// Shows these bytes.
     #[must_use]
     pub fn new(title: impl Into<String>, file: impl Into<String>, content: Vec<u8>) -> Self {
-        Self { title: title.into(), file: file.into(), document: Document::new(content) }
+        Self { title: title.into(), file: file.into(), document: Document::new(content), waits: None }
+    }
+
+    /// Shows the payload of a delivery or an event when it is there.
+    fn of_payload(id: &str) -> Self {
+        Self { waits: Some(id.to_owned()), ..Self::new("payload", format!("{id}.json"), Vec::new()) }
     }
 }
 
@@ -74,7 +82,28 @@ impl Page for Viewer {
         self.document.height = model.body_height();
     }
 
+    fn answered(&mut self, model: &mut Model, answered: &Answered, _out: &mut Effects) {
+        let (Ask::Payload(id) | Ask::EventPayload(id)) = &answered.ask else { return };
+        if self.waits.as_ref() != Some(id) {
+            return;
+        }
+        self.waits = None;
+        match &answered.got {
+            Ok(Got::Payload { bytes: content, .. }) => {
+                self.title = format!("payload, {}", bytes(content.len() as u64));
+                self.document = Document::new(content.clone());
+                self.document.height = model.body_height();
+            }
+            Ok(_) => {}
+            Err(trouble) => self.document = Document::new(trouble.words().as_bytes().to_vec()),
+        }
+    }
+
     fn view(&self, _model: &Model, pen: &mut Pen<'_>) {
+        if self.waits.is_some() {
+            pen.text(2, 0, "looking …", Role::Dim);
+            return;
+        }
         self.document.view(pen, true);
     }
 }
@@ -98,6 +127,9 @@ pub(crate) fn want(model: &mut Model, wanted: Wanted, id: &str, out: &mut Effect
         _ => Ask::Payload(id.to_owned()),
     };
     out.ask(ask);
+    if wanted == Wanted::ViewPayload {
+        return model.pages.push(Box::new(Viewer::of_payload(id)));
+    }
     model.wanted.push((wanted, id.to_owned()));
 }
 
@@ -113,10 +145,6 @@ pub(crate) fn answered(model: &mut Model, answered: &Answered, out: &mut Effects
             Ok(text) => out.push(Effect::Copy { text, what: "the payload".to_owned() }),
             Err(_) => model.complain("the payload is no text; e writes it to a file"),
         },
-        (Wanted::ViewPayload, Ok(Got::Payload { bytes: content, .. })) => {
-            let title = format!("payload, {}", bytes(content.len() as u64));
-            model.pages.push(Box::new(Viewer::new(title, format!("{id}.json"), content.clone())));
-        }
         (Wanted::CopyCurl, Ok(Got::Delivery(view))) => match &view.request {
             Some(request) => {
                 let secrets = curl::secrets(request).len() as u64;
