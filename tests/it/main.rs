@@ -19,6 +19,7 @@ mod rules;
 mod schema;
 mod server;
 mod simulation;
+mod stats;
 mod support;
 mod tidy;
 mod transfer;
