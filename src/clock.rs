@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Now, Timestamp};
 
 /// Where the time comes from.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +51,12 @@ impl Clock {
             }
             Self::Simulated { epoch, start } => epoch.plus(start.elapsed()),
         }
+    }
+
+    /// Both clocks.
+    #[must_use]
+    pub fn read(&self) -> Now {
+        Now { wall: self.now(), elapsed: self.elapsed() }
     }
 
     /// Time since the process began, by the monotonic clock.

@@ -14,6 +14,7 @@ mod keys;
 mod links;
 mod secrets;
 mod selection;
+mod stats;
 mod status;
 mod test;
 mod transfer;
@@ -242,6 +243,7 @@ impl Admin {
         let path: Vec<&str> = call.path.iter().map(String::as_str).collect();
         match path.as_slice() {
             ["status"] => self.status(&call).await,
+            ["stats"] => self.stats(&call).await,
             ["changes"] => self.changes(&call).await,
             ["verify"] => self.verify(&call).await,
             ["webhooks", rest @ ..] => self.webhooks(&call, rest).await,

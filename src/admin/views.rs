@@ -113,7 +113,7 @@ fn lane_view(lane: LaneStatus) -> LaneView {
 }
 
 /// In milliseconds, to the microsecond.
-fn milliseconds(duration: Duration) -> f64 {
+pub(super) fn milliseconds(duration: Duration) -> f64 {
     f64::from(u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)) / 1000.0
 }
 

@@ -12,6 +12,9 @@
 
 mod queue;
 mod superseded;
+mod survey;
+
+pub use survey::Standing;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
@@ -23,19 +26,10 @@ use crate::domain::event::Location;
 use crate::domain::health::{Health, Sign};
 use crate::domain::id::{DeliveryId, EventId, WebhookId};
 use crate::domain::retry::RetryPlan;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Now, Timestamp};
 use crate::index::Pending;
 use queue::{Fresh, Order, Queue, Waiting};
 use superseded::Superseded;
-
-/// Both clocks, read together.
-#[derive(Clone, Copy, Debug)]
-pub struct Now {
-    /// For records and due times that outlive the process.
-    pub wall: Timestamp,
-    /// For waiting: never steps.
-    pub elapsed: Duration,
-}
 
 /// What a lane must know of its webhook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,17 +8,22 @@
 //! It does not decide when to retry (`domain`), which addresses may be dialled (`egress`), or
 //! what is durable (`store`).
 
+mod aftermath;
 mod attempt;
 mod lanes;
 mod oauth;
 mod rate;
 mod rehearsal;
+mod sight;
+mod tally;
 mod withdraw;
 
+pub use crate::domain::time::Now;
 pub use attempt::{Place, Prepared, WireNames};
-pub use lanes::{Hold, Job, LanePolicy, LaneStatus, Lanes, Now, Settled};
+pub use lanes::{Hold, Job, LanePolicy, LaneStatus, Lanes, Settled, Standing};
 pub use oauth::{AccessToken, OAuthFailure, Tokens};
 pub use rehearsal::{Rehearsal, State as StepState, Step, Trial, rehearse};
+pub use tally::Last;
 pub use withdraw::pending_of_webhook;
 
 use std::collections::HashMap;
@@ -33,14 +38,13 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::domain::attempt::{Attempt, ErrorKind, Outcome};
-use crate::domain::audit::AuditRecord;
-use crate::domain::delivery::{Delivery, State};
 use crate::domain::id::{DeliveryId, WebhookId};
 use crate::domain::webhook::Webhook;
 use crate::egress::Transport;
 use crate::journal::{AttemptRecord, ChangeCause, ChangeRecord, Record, Target};
 use crate::random::Random;
 use crate::store::{Arrival, Config, Store, StoreError};
+use tally::Tally;
 
 /// How the dispatcher works.
 #[derive(Clone, Debug)]
@@ -74,6 +78,7 @@ struct Shared {
     recheck: Notify,
     /// What the loop sleeps for, in milliseconds of the monotonic clock.
     sleeps_until: AtomicU64,
+    tally: Tally,
     /// Attempts made since the start.
     attempts: AtomicU64,
     /// When the loop last went round, in milliseconds of the monotonic clock.
@@ -123,6 +128,7 @@ impl Dispatcher {
                 stopping: AtomicBool::new(false),
                 recheck: Notify::new(),
                 sleeps_until: AtomicU64::new(0),
+                tally: Tally::new(clock.read()),
                 attempts: AtomicU64::new(0),
                 last_round: AtomicU64::new(0),
             }),
@@ -218,6 +224,9 @@ impl Dispatcher {
                 ChangeCause::Cancel => lanes.cancel(&known),
             };
             let Some(delivery) = changed else { return Ok(None) };
+            if known.delivery.due_at().is_none() && delivery.due_at().is_some() {
+                self.shared.tally.made(1, now);
+            }
             let record = ChangeRecord { id, at: now.wall, by: by.to_owned(), cause, delivery };
             let durable = self.shared.store.change(record)?;
             drop(lanes);
@@ -225,32 +234,6 @@ impl Dispatcher {
             return Ok(Some(durable));
         }
         Err(StoreError::Busy)
-    }
-
-    /// How a webhook's lane is doing; `None` before anything was due for it.
-    #[must_use]
-    pub fn lane(&self, webhook: WebhookId) -> Option<LaneStatus> {
-        self.lanes().status(webhook)
-    }
-
-    /// Why a delivery that is due waits.
-    #[must_use]
-    pub fn hold(&self, id: DeliveryId, webhook: WebhookId, delivery: &Delivery) -> Option<Hold> {
-        let lanes = self.lanes();
-        if lanes.is_in_flight(id) { None } else { lanes.hold(id, webhook, delivery, self.now()) }
-    }
-
-    /// Pending deliveries and exchanges under way.
-    #[must_use]
-    pub fn load(&self) -> (u64, usize) {
-        let lanes = self.lanes();
-        (lanes.pending(), lanes.in_flight())
-    }
-
-    /// Attempts made since the start.
-    #[must_use]
-    pub fn attempts(&self) -> u64 {
-        self.shared.attempts.load(Ordering::Relaxed)
     }
 
     /// How long ago the loop last went round: a watchdog's measure.
@@ -265,7 +248,7 @@ impl Dispatcher {
     }
 
     fn now(&self) -> Now {
-        Now { wall: self.shared.clock.now(), elapsed: self.shared.clock.elapsed() }
+        self.shared.clock.read()
     }
 
     fn take_arrivals(&self, lanes: &mut Lanes) {
@@ -275,7 +258,10 @@ impl Dispatcher {
         }
         for arrival in self.shared.store.arrivals().take() {
             match arrival {
-                Arrival::Accepted { location, event, webhooks } => lanes.accept(event, location, &webhooks),
+                Arrival::Accepted { location, event, webhooks } => {
+                    self.shared.tally.made(webhooks.len(), self.now());
+                    lanes.accept(event, location, &webhooks);
+                }
                 Arrival::Restored(pending) => {
                     let now = self.now();
                     for one in &pending {
@@ -306,6 +292,7 @@ impl Dispatcher {
             }
         }
         self.shared.tokens.retain(|id| config.webhooks.get(&id).is_some_and(|webhook| webhook.exists()));
+        self.shared.tally.retain(|id| config.webhooks.contains_key(&id));
         self.shared.prepared.store(Arc::new(PreparedWebhooks { generation: config.generation, webhooks }));
     }
 
@@ -397,7 +384,9 @@ impl Dispatcher {
         let now = self.now();
         let settled = lanes.settle(job.id, &attempt.outcome, &plan, unit, now);
         flight.landed = true;
-        tell(job, &attempt, &settled);
+        aftermath::tell(job, &attempt, &settled);
+        let is_over = settled.delivery.due_at().is_none();
+        self.shared.tally.attempted(job.webhook, &attempt, settled.gave_up, is_over, now);
         let target = Target { webhook: job.webhook, version };
         self.shared.store.record_attempt(AttemptRecord { id: job.id, target, attempt, delivery: settled.delivery });
         if settled.pause_webhook {
@@ -410,33 +399,6 @@ impl Dispatcher {
             self.start_due(&mut lanes);
         }
         next
-    }
-
-    /// The receiver said 410: pauses its webhook, so that the rest waits for an operator.
-    fn pause_gone(&self, id: WebhookId) {
-        let store = self.shared.store.clone();
-        let now = self.shared.clock.now();
-        tokio::spawn(async move {
-            let paused = store
-                .change_webhook(|config| {
-                    let current = config.webhooks.get(&id).filter(|webhook| webhook.exists() && !webhook.paused);
-                    let mut webhook = Webhook::clone(current.ok_or(StoreError::Gone)?);
-                    webhook.paused = true;
-                    webhook.version += 1;
-                    webhook.updated_at = now;
-                    "postrider (the receiver answered 410 Gone)".clone_into(&mut webhook.updated_by);
-                    Ok::<_, StoreError>(webhook)
-                })
-                .await;
-            let Ok(webhook) = paused else { return };
-            tracing::warn!(webhook = %webhook.id, "the receiver answered 410 Gone: the webhook is paused");
-            let (id, version) = (webhook.id.to_string(), webhook.version);
-            let detail = serde_json::json!({"id": id, "version": version, "why": "the receiver answered 410 Gone"});
-            let noted = AuditRecord::own(now, "webhook.pause", &webhook.name, detail.to_string());
-            if let Err(error) = store.audit(noted).await {
-                tracing::error!(webhook = id, %error, "the pause could not be noted in the audit log");
-            }
-        });
     }
 
     fn release(&self, id: DeliveryId) {
@@ -477,19 +439,6 @@ fn policy_of(webhook: &Webhook) -> LanePolicy {
 fn pool_key(webhook: WebhookId) -> u64 {
     let (_, tail) = webhook.as_bytes().split_at(8);
     tail.iter().fold(0, |key, byte| (key << 8) | u64::from(*byte))
-}
-
-fn tell(job: &Job, attempt: &Attempt, settled: &Settled) {
-    let (delivery, webhook) = (job.id, job.webhook);
-    let code = attempt.outcome.code();
-    let error = attempt.outcome.result.err().map_or("", ErrorKind::as_str);
-    if settled.gave_up {
-        tracing::warn!(%delivery, %webhook, number = attempt.number, code, error, "a delivery failed for good");
-    } else if settled.delivery.state() == State::Delivered {
-        tracing::debug!(%delivery, %webhook, number = attempt.number, code, "delivered");
-    } else {
-        tracing::info!(%delivery, %webhook, number = attempt.number, code, error, "an attempt failed");
-    }
 }
 
 fn millis(duration: Duration) -> u64 {

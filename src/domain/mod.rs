@@ -12,6 +12,7 @@ pub mod delivery;
 pub mod email;
 pub mod event;
 pub mod event_type;
+pub mod figures;
 pub mod filter;
 pub mod health;
 pub mod id;

@@ -75,6 +75,15 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// Both clocks, read together.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// For records and due times that outlive the process.
+    pub wall: Timestamp,
+    /// For waiting: never steps.
+    pub elapsed: Duration,
+}
+
 /// A UTC day, counted from 1970-01-01.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Day(u32);

@@ -33,7 +33,7 @@ pub use audit::{AuditPage, AuditPlace, AuditQuery};
 pub use query::{Found, FoundEvent, Query};
 pub use walk::{Order, Page, Walk};
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
@@ -187,6 +187,31 @@ impl Index {
                 }
             }
             Ok(None)
+        })
+    }
+
+    /// The same for each of these webhooks, as far as it is among the oldest `budget`.
+    ///
+    /// # Errors
+    /// When the index can not be read.
+    pub fn oldest_pending_of(
+        &self,
+        mut wanted: HashSet<WebhookId>,
+        budget: usize,
+    ) -> Result<HashMap<WebhookId, Timestamp>> {
+        contained(|| {
+            let mut oldest = HashMap::new();
+            for item in self.pending.iter().take(budget) {
+                if wanted.is_empty() {
+                    break;
+                }
+                let (key, row) = item?;
+                let pending = rows::pending_from(&key, &row)?;
+                if wanted.remove(&pending.webhook) {
+                    oldest.insert(pending.webhook, pending.id.event.created_at());
+                }
+            }
+            Ok(oldest)
         })
     }
 

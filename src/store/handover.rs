@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use super::applier::{Applier, Feed};
 use super::endings::Endings;
+use super::intake::Intake;
 use super::revisions::Revisions;
 use crate::domain::event::Location;
 use crate::domain::id::{EventId, WebhookId};
@@ -70,6 +71,7 @@ struct Publisher {
     arrivals: Arc<Arrivals>,
     endings: Arc<Endings>,
     revisions: Arc<Revisions>,
+    intake: Arc<Intake>,
     feed: Feed,
 }
 
@@ -77,6 +79,7 @@ impl Sink for Publisher {
     fn committed(&mut self, records: &[Committed]) {
         self.feed.send(records);
         self.endings.note(records);
+        self.intake.committed(records);
         self.revisions.committed(records, self.feed.slot.is_ready());
         let accepted = records.iter().filter_map(|one| match &*one.record {
             Record::Event { event, targets, .. } if !targets.is_empty() => Some(Arrival::Accepted {
@@ -101,6 +104,7 @@ pub struct Workers {
     pub(super) arrivals: Arc<Arrivals>,
     pub(super) endings: Arc<Endings>,
     pub(super) revisions: Arc<Revisions>,
+    pub(super) intake: Arc<Intake>,
     pub(super) feed: Feed,
 }
 
@@ -126,8 +130,8 @@ impl Workers {
     }
 
     fn taken_apart(self) -> (Committer, Applier, Publisher) {
-        let Self { committer, applier, arrivals, endings, revisions, feed } = self;
-        (committer, applier, Publisher { arrivals, endings, revisions, feed })
+        let Self { committer, applier, arrivals, endings, revisions, intake, feed } = self;
+        (committer, applier, Publisher { arrivals, endings, revisions, intake, feed })
     }
 }
 

@@ -12,8 +12,10 @@ mod endings;
 mod fold;
 mod handover;
 mod idempotency;
+mod intake;
 mod retention;
 mod revisions;
+mod sight;
 mod stored;
 
 pub use accept::{Accepted, NewEvent};
@@ -30,7 +32,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use crate::clock::Clock;
 use crate::domain::audit::AuditRecord;
@@ -38,7 +40,6 @@ use crate::domain::delivery::Delivery;
 use crate::domain::event::Location;
 use crate::domain::id::{DeliveryId, EventId, EventIds, WebhookId};
 use crate::domain::secret::Secret;
-use crate::domain::time::Timestamp;
 use crate::domain::webhook::Webhook;
 use crate::index::{Index, IndexError, Pending};
 use crate::journal::{
@@ -48,6 +49,7 @@ use crate::random::Random;
 use crate::secrets::Sealer;
 use applier::{Applier, Feed, Slot};
 use idempotency::RecentKeys;
+use intake::Intake;
 use revisions::Revisions;
 
 /// What a caller of the store can react to.
@@ -118,6 +120,7 @@ struct StoreShared {
     arrivals: Arc<Arrivals>,
     endings: Arc<Endings>,
     revisions: Arc<Revisions>,
+    intake: Arc<Intake>,
     config: ArcSwap<Config>,
     /// One configuration change at a time.
     changing: Arc<tokio::sync::Mutex<()>>,
@@ -151,7 +154,7 @@ impl Store {
     ) -> Result<(Self, Workers), OpenError> {
         let opened = Journal::open(disk, options.directory.join("journal"), clock, options.journal)?;
         let config = Config::load(&opened.image, &sealer)?;
-        let revisions = Arc::new(Revisions::new(clock.now()));
+        let (revisions, intake) = (Arc::new(Revisions::new(clock.now())), Arc::new(Intake::new(clock)));
         let slot = Arc::new(Slot::new(Arc::clone(&revisions)));
         let arrivals = Arc::new(Arrivals::default());
         let endings = Arc::new(Endings::default());
@@ -174,6 +177,7 @@ impl Store {
             arrivals: Arc::clone(&arrivals),
             endings: Arc::clone(&endings),
             revisions: Arc::clone(&revisions),
+            intake: Arc::clone(&intake),
             feed,
         };
         let shared = StoreShared {
@@ -182,6 +186,7 @@ impl Store {
             arrivals,
             endings,
             revisions,
+            intake,
             config: ArcSwap::from_pointee(config),
             changing: Arc::default(),
             ids: Mutex::new(EventIds::default()),
@@ -211,12 +216,6 @@ impl Store {
     #[must_use]
     pub fn arrivals(&self) -> &Arrivals {
         &self.shared.arrivals
-    }
-
-    /// How far things are, for whoever waits for a change.
-    #[must_use]
-    pub fn watch_changes(&self) -> watch::Receiver<Changed> {
-        self.shared.revisions.watch()
     }
 
     /// What is configured now.
@@ -350,24 +349,6 @@ impl Store {
         Ok(bytes.and_then(|bytes| stored::webhook_from_bytes(&bytes, &self.shared.sealer).ok()))
     }
 
-    /// Where the index stands.
-    #[must_use]
-    pub fn index_state(&self) -> IndexState {
-        self.shared.slot.state()
-    }
-
-    /// How often an index was moved aside since the start.
-    #[must_use]
-    pub fn index_rebuilds(&self) -> usize {
-        self.shared.slot.rebuilt()
-    }
-
-    /// The sequence up to which the index is in step.
-    #[must_use]
-    pub fn index_position(&self) -> u64 {
-        self.shared.slot.applied()
-    }
-
     /// Searches the index for somebody who looks: what was just done is in it, unless the index
     /// is far behind.
     ///
@@ -460,12 +441,6 @@ impl Store {
     pub async fn locate(&self, event: EventId) -> Result<Location, StoreError> {
         let found = self.read_index(move |index| index.event(event)).await?;
         found.map(|found| found.location).ok_or(StoreError::Gone)
-    }
-
-    /// When the oldest pending delivery was accepted that goes to one of these webhooks, as far as
-    /// the index knows.
-    pub async fn oldest_pending(&self, of: impl Fn(WebhookId) -> bool + Send + 'static) -> Option<Timestamp> {
-        self.read_index(move |index| index.oldest_pending(&of)).await.ok().flatten()
     }
 
     /// The folder that journal and index are in.

@@ -21,6 +21,7 @@ mod rules;
 mod schema;
 mod server;
 mod simulation;
+mod stats;
 mod support;
 mod terminal;
 mod tidy;

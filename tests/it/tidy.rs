@@ -20,6 +20,7 @@ const SLEEPERS: &[(&str, &str)] = &[
     ("tests/it/history.rs", "paused time: sleeping is how it moves on"),
     ("tests/it/rules.rs", "paused time: sleeping is how it moves on"),
     ("tests/it/mail.rs", "paused time: sleeping is how it moves on"),
+    ("tests/it/stats.rs", "paused time: sleeping is how it moves on"),
     ("tests/it/support/world.rs", "paused time: a receiver that takes its time"),
     ("tests/it/oauth.rs", "paused time: sleeping is how it moves on"),
     ("src/dispatch/oauth/tests.rs", "paused time: a server that takes its time"),

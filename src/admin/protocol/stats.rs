@@ -12,18 +12,18 @@ pub struct StatsView {
     pub at: String,
     /// When the first slice begins, aligned to `slice_seconds`.
     pub starts_at: String,
-    /// When the daemon began to count, if that is within the window.
+    /// When the daemon began to count, if that is within the window: before it everything is 0.
     #[serde(default)]
     pub counting_since: Option<String>,
     /// How long a slice is: 60 for an hour, 1800 for a day.
     pub slice_seconds: u64,
     /// Events accepted in each slice.
     pub accepted: Vec<u64>,
-    /// Over all webhooks.
+    /// Over all webhooks, those that are gone by now among them.
     pub total: SeriesView,
     /// Each webhook there is, in the order of their names.
     pub webhooks: Vec<WebhookStats>,
-    /// Pending deliveries.
+    /// Pending deliveries, without those of deleted webhooks.
     pub pending: u64,
     /// Of these: due now and not on their way.
     pub due: u64,
@@ -52,6 +52,7 @@ pub struct SeriesView {
     /// Attempts within the window that an operator asked for.
     pub resent: u64,
     /// Half of the attempts within the window that got a response took at most this long; `None` without any.
+    /// Off by a third at most; reaches back up to ten minutes, or three hours, further than the slices.
     #[serde(default)]
     pub p50_ms: Option<f64>,
     /// 95 of 100.
@@ -92,10 +93,12 @@ pub struct WebhookStats {
     pub pending: u64,
     /// Exchanges under way.
     pub in_flight: u16,
-    /// When the next of its deliveries is due, if one waits.
+    /// When its next attempt can begin, if it is not paused and something waits: a retry that is due then,
+    /// or `at` when only room is missing.
     #[serde(default)]
     pub next_attempt_at: Option<String>,
-    /// When the event of the oldest pending delivery was accepted.
+    /// When the event of the oldest pending delivery was accepted. `None` also while the index is away, and
+    /// when the oldest 20,000 pending deliveries are all of others.
     #[serde(default)]
     pub oldest_pending_at: Option<String>,
 }

@@ -55,11 +55,11 @@ impl Waiting {
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     order: Order,
-    fresh: VecDeque<Fresh>,
+    pub(super) fresh: VecDeque<Fresh>,
     /// Of an ordered lane: deliveries that were tried, and those that came out of turn.
-    line: BTreeMap<DeliveryId, (u64, Waiting)>,
+    pub(super) line: BTreeMap<DeliveryId, (u64, Waiting)>,
     /// By due time; of an ordered lane only what goes beside the line.
-    waiting: BTreeMap<(u64, DeliveryId, u32), Waiting>,
+    pub(super) waiting: BTreeMap<(u64, DeliveryId, u32), Waiting>,
     /// Whose turn it is when `waiting` and the rest both have something.
     waiting_turn: bool,
 }

@@ -1,6 +1,7 @@
 //! What the rules of single webhooks mean, in plain cases; `model` tries all of them at once.
 
 mod model;
+mod survey;
 
 use std::collections::BTreeMap;
 

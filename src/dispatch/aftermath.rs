@@ -1,0 +1,54 @@
+//! What follows from an attempt that has ended, beside the delivery's own fate: a line in the log,
+//! and a webhook that is paused because its receiver said that it is gone for good.
+//!
+//! Decides nothing about the delivery; the lanes have done that.
+
+use super::{Dispatcher, Job, Settled};
+use crate::domain::attempt::{Attempt, ErrorKind};
+use crate::domain::audit::AuditRecord;
+use crate::domain::delivery::State;
+use crate::domain::id::WebhookId;
+use crate::domain::webhook::Webhook;
+use crate::store::StoreError;
+
+impl Dispatcher {
+    /// The receiver said 410: pauses its webhook, so that the rest waits for an operator.
+    pub(super) fn pause_gone(&self, id: WebhookId) {
+        let store = self.shared.store.clone();
+        let now = self.shared.clock.now();
+        tokio::spawn(async move {
+            let paused = store
+                .change_webhook(|config| {
+                    let current = config.webhooks.get(&id).filter(|webhook| webhook.exists() && !webhook.paused);
+                    let mut webhook = Webhook::clone(current.ok_or(StoreError::Gone)?);
+                    webhook.paused = true;
+                    webhook.version += 1;
+                    webhook.updated_at = now;
+                    "postrider (the receiver answered 410 Gone)".clone_into(&mut webhook.updated_by);
+                    Ok::<_, StoreError>(webhook)
+                })
+                .await;
+            let Ok(webhook) = paused else { return };
+            tracing::warn!(webhook = %webhook.id, "the receiver answered 410 Gone: the webhook is paused");
+            let (id, version) = (webhook.id.to_string(), webhook.version);
+            let detail = serde_json::json!({"id": id, "version": version, "why": "the receiver answered 410 Gone"});
+            let noted = AuditRecord::own(now, "webhook.pause", &webhook.name, detail.to_string());
+            if let Err(error) = store.audit(noted).await {
+                tracing::error!(webhook = id, %error, "the pause could not be noted in the audit log");
+            }
+        });
+    }
+}
+
+pub(super) fn tell(job: &Job, attempt: &Attempt, settled: &Settled) {
+    let (delivery, webhook) = (job.id, job.webhook);
+    let code = attempt.outcome.code();
+    let error = attempt.outcome.result.err().map_or("", ErrorKind::as_str);
+    if settled.gave_up {
+        tracing::warn!(%delivery, %webhook, number = attempt.number, code, error, "a delivery failed for good");
+    } else if settled.delivery.state() == State::Delivered {
+        tracing::debug!(%delivery, %webhook, number = attempt.number, code, "delivered");
+    } else {
+        tracing::info!(%delivery, %webhook, number = attempt.number, code, error, "an attempt failed");
+    }
+}
