@@ -5,5 +5,8 @@
 pub mod bulk;
 pub mod confirm;
 pub mod filter;
+pub mod jobs;
 pub mod menu;
+pub mod token;
 pub mod trial;
+pub mod verify;

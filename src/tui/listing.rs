@@ -3,6 +3,8 @@
 //! Rows are told apart by a key and not by their place, so that a list that is sorted anew or grows
 //! keeps the chosen row. It holds no rows itself.
 
+use super::keymap::Action;
+
 /// Where one is in a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing {
@@ -32,6 +34,23 @@ impl Listing {
     pub fn to(&mut self, place: usize, keys: &[&str]) {
         self.selected = keys.get(place.min(keys.len().saturating_sub(1))).map(|key| (*key).to_owned());
         self.settle(keys);
+    }
+
+    /// Moves as an action says. `false` when the action moves nothing.
+    pub fn act(&mut self, action: Action, keys: &[&str]) -> bool {
+        let page = isize::try_from(self.height.max(1)).unwrap_or(isize::MAX);
+        match action {
+            Action::Up => self.by(-1, keys),
+            Action::Down => self.by(1, keys),
+            Action::HalfUp => self.by(-(page / 2).max(1), keys),
+            Action::HalfDown => self.by((page / 2).max(1), keys),
+            Action::PageUp => self.by(-page, keys),
+            Action::PageDown => self.by(page, keys),
+            Action::Top => self.to(0, keys),
+            Action::Bottom => self.to(usize::MAX, keys),
+            _ => return false,
+        }
+        true
     }
 
     /// Brings the chosen row onto the screen. A row that is gone gives way to the one now at its place.

@@ -151,6 +151,8 @@ pub enum Ask {
     Start(Bulk, Box<BulkRequest>),
     /// How far a job is.
     Job(String),
+    /// All jobs since the daemon started.
+    Jobs,
     /// Stops a job.
     StopJob(String),
     /// All ingest tokens.
@@ -167,6 +169,8 @@ pub enum Ask {
     TestMail(String),
     /// Writes deliveries that match to a file, one JSON object a line.
     ExportDeliveries(Box<DeliveryFilter>, PathBuf),
+    /// Writes events that match to a file, one JSON object a line.
+    ExportEvents(Box<EventFilter>, PathBuf),
 }
 
 impl std::fmt::Debug for Ask {
@@ -211,6 +215,7 @@ pub enum Got {
     Done(Done),
     Counted(Box<BulkCount>),
     Job(Box<JobView>),
+    Jobs(Vec<JobView>),
     Keys(Vec<KeyView>),
     Key(Box<KeyView>),
     Audit(PageView<AuditView>),

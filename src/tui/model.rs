@@ -257,10 +257,14 @@ pub struct Model {
     pub size: (u16, u16),
     /// For showing instants.
     pub zone: TimeZone,
+    /// The zone of the system, for `:tz local`.
+    pub local: TimeZone,
     /// Characters to draw with.
     pub glyphs: Glyphs,
     /// How things look.
     pub theme: Theme,
+    /// Colours are not wanted, whatever is chosen: `NO_COLOR` is set.
+    pub mono_only: bool,
     /// What keys do.
     pub keymap: Keymap,
     /// Name of this machine.
@@ -321,6 +325,8 @@ pub struct Model {
     pub history: Vec<String>,
     /// What is waited for, and of which delivery or event.
     pub wanted: Vec<(Wanted, String)>,
+    /// The job that was asked for by its id, and is shown when it is there.
+    pub wanted_job: Option<String>,
 }
 
 impl Model {
@@ -332,8 +338,10 @@ impl Model {
             now,
             size,
             zone: TimeZone::UTC,
+            local: TimeZone::UTC,
             glyphs: Glyphs::UNICODE,
             theme: Theme::default(),
+            mono_only: false,
             keymap: Keymap::default(),
             host: String::new(),
             link: Link::Connecting,
@@ -364,6 +372,7 @@ impl Model {
             untouched: false,
             history: Vec::new(),
             wanted: Vec::new(),
+            wanted_job: None,
         }
     }
 

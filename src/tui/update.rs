@@ -108,7 +108,8 @@ pub(super) fn act(model: &mut Model, action: Action, out: &mut Effects) {
         let stays = fate == Fate::Stay && tab_of(action).is_none_or(|_| page.is_edited());
         if stays {
             model.pages.insert(at.min(model.pages.len()), page);
-        } else if tab_of(action).is_some() {
+        } else if tab_of(action).is_some() && commands::may_leave(model) {
+            // Help and a schema can lie over a form that is not saved.
             model.pages.clear();
             go_to(model, action);
         }

@@ -226,10 +226,12 @@ fn suggestions(model: &Model, pen: &mut Pen<'_>, y: usize) {
     let columns = pen.width();
     let mut part = pen.part(0, y - rows - 1, columns, rows + 1);
     part.clear();
-    part.rule(0, "Commands", "Tab: complete   Enter: the first");
+    part.rule(0, "Commands", "Tab: complete   Enter: do what > marks");
     for (at, one) in found.iter().take(rows).enumerate() {
-        let mark = if at == 0 { ">" } else { " " };
-        part.text(1, at + 1, &format!("{mark} {}", one.completion), if at == 0 { Role::Heading } else { Role::Text });
-        part.text(34, at + 1, &one.help, Role::Dim);
+        let mark = if one.sure { ">" } else { " " };
+        let role = if one.sure { Role::Heading } else { Role::Text };
+        let x = part.text(1, at + 1, &format!("{mark} {}", one.completion.trim_end()), role);
+        let x = if one.arguments.is_empty() { x } else { part.text(x + 1, at + 1, one.arguments, Role::Dim) };
+        part.text(x.max(26) + 2, at + 1, &one.help, Role::Dim);
     }
 }

@@ -5,6 +5,7 @@
 //! stretch of the list without gaps; the chosen row is one of them, by id and not by place; while the
 //! list is held, nothing that arrives moves what is being read.
 
+use super::keymap::Action;
 use super::message::Part;
 use crate::admin::client::Walk;
 use crate::admin::protocol::{DeliveryView, EventView, PageView};
@@ -63,6 +64,8 @@ pub struct Window<T> {
     newer_cursor: Option<String>,
     /// The far end is wanted.
     jump: bool,
+    /// What is older than this id is wanted, whatever there was.
+    start: Option<String>,
     /// What is on screen may no longer be what is.
     stale: bool,
     /// There may be newer ones.
@@ -87,6 +90,7 @@ impl<T> Default for Window<T> {
             older_cursor: None,
             newer_cursor: None,
             jump: false,
+            start: None,
             stale: false,
             uncounted: false,
         }
@@ -169,6 +173,47 @@ impl<T: Row> Window<T> {
         self.settle();
     }
 
+    /// Does what every list can do. `false` when the action is none of that.
+    pub fn act(&mut self, action: Action) -> bool {
+        let page = isize::try_from(self.height.max(1)).unwrap_or(isize::MAX);
+        match action {
+            Action::Up | Action::PreviousMatch => self.go(Move::By(-1)),
+            Action::Down | Action::NextMatch => self.go(Move::By(1)),
+            Action::HalfUp => self.go(Move::By(-(page / 2).max(1))),
+            Action::HalfDown => self.go(Move::By((page / 2).max(1))),
+            Action::PageUp => self.go(Move::By(-page)),
+            Action::PageDown => self.go(Move::By(page)),
+            Action::Top => self.go(Move::Newest),
+            Action::Bottom => self.go(Move::Oldest),
+            Action::Live => self.toggle_live(),
+            _ => return false,
+        }
+        true
+    }
+
+    /// What is said in the place of rows when there are none; `none` is for a list that is not narrowed.
+    #[must_use]
+    pub fn instead(&self, narrowed: bool, none: &str) -> Option<String> {
+        if !self.rows.is_empty() {
+            return None;
+        }
+        let waits = self.loading || !self.at_oldest;
+        Some(match (&self.trouble, waits, narrowed) {
+            (Some(why), ..) => why.clone(),
+            (None, true, _) => "looking …".to_owned(),
+            (None, false, true) => "nothing matches; Esc clears the filter".to_owned(),
+            (None, false, false) => none.to_owned(),
+        })
+    }
+
+    /// Goes to the newest row that is older than an id, which need not be that of a row; the list is
+    /// held there and can be walked in both directions.
+    pub fn jump_to(&mut self, id: String) {
+        self.ask_anew();
+        self.live = false;
+        self.start = Some(id);
+    }
+
     /// Follows the newest.
     pub fn go_live(&mut self) {
         self.ask_anew();
@@ -189,6 +234,7 @@ impl<T: Row> Window<T> {
         self.ticket += 1;
         self.asked = None;
         self.jump = false;
+        self.start = None;
         self.older_cursor = None;
         self.newer_cursor = None;
     }
@@ -219,7 +265,9 @@ impl<T: Row> Window<T> {
         let (first, last) = (self.rows.first(), self.rows.last());
         let id = |row: Option<&T>| row.map(|row| row.id().to_owned());
         let walk = match part {
-            Part::Replace => Walk { limit: page * 2, oldest_first: self.jump, ..Walk::default() },
+            Part::Replace => {
+                Walk { from: self.start.clone(), limit: page * 2, oldest_first: self.jump, ..Walk::default() }
+            }
             Part::Older => {
                 Walk { from: id(last), cursor: self.older_cursor.clone(), limit: page * 2, oldest_first: false }
             }
@@ -237,7 +285,7 @@ impl<T: Row> Window<T> {
     }
 
     fn missing(&mut self, page: usize) -> Option<Part> {
-        if self.jump || (self.rows.is_empty() && self.loading) {
+        if self.jump || self.start.is_some() || (self.rows.is_empty() && self.loading) {
             return Some(Part::Replace);
         }
         if self.trouble.is_some() && !self.stale {
@@ -265,6 +313,7 @@ impl<T: Row> Window<T> {
         if ticket == self.ticket {
             self.asked = None;
             self.jump = false;
+            self.start = None;
             self.loading = false;
             self.trouble = Some(why.to_owned());
         }
@@ -283,7 +332,7 @@ impl<T: Row> Window<T> {
             rows.reverse();
         }
         match part {
-            Part::Replace => self.replace(rows, cursor, walk.oldest_first),
+            Part::Replace => self.replace(rows, cursor, walk),
             Part::Older => {
                 let last = self.rows.last().map(|row| row.id().to_owned());
                 self.rows.extend(rows.into_iter().filter(|row| last.as_deref().is_none_or(|last| row.id() < last)));
@@ -312,12 +361,15 @@ impl<T: Row> Window<T> {
         self.trim();
     }
 
-    fn replace(&mut self, rows: Vec<T>, cursor: Option<String>, from_the_end: bool) {
+    fn replace(&mut self, rows: Vec<T>, cursor: Option<String>, walk: &Walk) {
+        let jumped = walk.from.is_some();
         self.rows = rows;
-        self.jump = false;
+        // Nothing is older than the id: the oldest of all is nearest to it.
+        self.jump = jumped && self.rows.is_empty() && cursor.is_none();
+        self.start = None;
         self.newer = 0;
         self.uncounted = false;
-        if from_the_end {
+        if walk.oldest_first {
             self.at_oldest = true;
             self.at_newest = cursor.is_none();
             self.newer_cursor = cursor;
@@ -325,11 +377,11 @@ impl<T: Row> Window<T> {
             self.choose(self.rows.len().saturating_sub(1));
             self.top = self.rows.len().saturating_sub(self.height);
         } else {
-            self.at_newest = true;
-            self.at_oldest = cursor.is_none();
+            self.at_newest = !jumped;
+            self.at_oldest = cursor.is_none() && !self.jump;
             self.older_cursor = cursor;
             self.newer_cursor = None;
-            if self.live {
+            if self.live || jumped {
                 self.top = 0;
                 self.choose(0);
             }

@@ -128,18 +128,10 @@ pub(crate) fn search(model: &mut Model, text: &str) {
 }
 
 pub(crate) fn act(model: &mut Model, action: Action, out: &mut Effects) {
-    let window = &mut model.deliveries.window;
-    let page = isize::try_from(window.height.max(1)).unwrap_or(isize::MAX);
+    if model.deliveries.window.act(action) {
+        return;
+    }
     match action {
-        Action::Up => return window.go(Move::By(-1)),
-        Action::Down => return window.go(Move::By(1)),
-        Action::HalfUp => return window.go(Move::By(-(page / 2).max(1))),
-        Action::HalfDown => return window.go(Move::By((page / 2).max(1))),
-        Action::PageUp => return window.go(Move::By(-page)),
-        Action::PageDown => return window.go(Move::By(page)),
-        Action::Top => return window.go(Move::Newest),
-        Action::Bottom => return window.go(Move::Oldest),
-        Action::Live => return window.toggle_live(),
         Action::Back => return back(model),
         Action::Search => {
             let before = model.deliveries.filter.reference.clone().unwrap_or_default();
@@ -171,8 +163,6 @@ pub(crate) fn act(model: &mut Model, action: Action, out: &mut Effects) {
             tab.window.go(Move::By(1));
             tab.window.live = false;
         }
-        Action::NextMatch => model.deliveries.window.go(Move::By(1)),
-        Action::PreviousMatch => model.deliveries.window.go(Move::By(-1)),
         action => act_on(model, action, &chosen, out),
     }
 }
@@ -277,15 +267,8 @@ pub(crate) fn view(model: &Model, pen: &mut Pen<'_>) {
     let columns = pen.width();
     let mut part = pen.part(0, top, columns, rows + 1);
     table(model, &mut part, tab.window.visible(), tab.window.selected.as_deref(), &tab.marked);
-    if tab.window.rows.is_empty() {
-        let text = match (&tab.window.trouble, tab.window.loading || !tab.window.at_oldest) {
-            (Some(why), _) => why.clone(),
-            (None, true) => "looking …".to_owned(),
-            (None, false) if tab.filter == DeliveryFilter::default() => {
-                "nothing was sent yet; `postrider event send SOS_REPORT --example` posts an event".to_owned()
-            }
-            (None, false) => "nothing matches; Esc clears the filter".to_owned(),
-        };
+    let none = "nothing was sent yet; `postrider event send SOS_REPORT --example` posts an event";
+    if let Some(text) = tab.window.instead(tab.filter != DeliveryFilter::default(), none) {
         part.text(2, 1, &text, Role::Text);
     }
     let y = top + rows + 1;

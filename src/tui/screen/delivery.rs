@@ -80,6 +80,9 @@ impl DeliveryPage {
     }
 
     fn step(&mut self, model: &mut Model, rows: isize, out: &mut Effects) {
+        if model.deliveries.window.selected.as_ref() != Some(&self.id) {
+            return model.say("J and K go along the list of deliveries; this one was not opened there");
+        }
         model.deliveries.window.go(Move::By(rows));
         match model.deliveries.window.chosen().cloned() {
             Some(next) if next.id != self.id => self.turn_to(&next, out),

@@ -179,7 +179,7 @@ pub(crate) fn act(model: &mut Model, action: Action, out: &mut Effects) {
 }
 
 /// What can be done to one webhook, wherever it is chosen.
-fn act_on(model: &mut Model, action: Action, hook: &WebhookView, out: &mut Effects) {
+pub(crate) fn act_on(model: &mut Model, action: Action, hook: &WebhookView, out: &mut Effects) {
     match action {
         Action::Open => form::open(model, &hook.id),
         Action::Test => test(model, &hook.id, out),

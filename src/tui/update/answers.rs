@@ -23,6 +23,8 @@ pub(super) fn take(model: &mut Model, answered: Answered, out: &mut Effects) {
         (ask, Ok(got)) => done(model, ask, got, out),
     }
     crate::tui::screen::viewer::answered(model, &answered, out);
+    crate::tui::screen::system::answered(model, &answered);
+    super::commands::answered(model, &answered);
     let mut at = 0;
     while at < model.pages.len() {
         let mut page = model.pages.remove(at);
@@ -118,8 +120,8 @@ fn done(model: &mut Model, ask: &Ask, got: &Got, out: &mut Effects) {
         (_, Got::Stats(stats)) => model.stats = Some((**stats).clone()),
         (_, Got::Webhooks(hooks)) => model.hooks = Some(hooks.clone()),
         (_, Got::EventTypes(types)) => model.types.clone_from(types),
-        (Ask::Keys, Got::Keys(keys)) => model.system.keys.clone_from(keys),
-        (Ask::Audit(..), Got::Audit(page)) => model.system.audit.clone_from(&page.items),
+        (Ask::Keys, Got::Keys(keys)) => model.system.keys = Some(keys.clone()),
+        (Ask::Audit(..), Got::Audit(page)) => model.system.audit = Some(page.items.clone()),
         (Ask::Delete(id, name), _) => {
             let until = model.now.plus(Webhook::RESTORE_WINDOW);
             let ask = Ask::Restore(id.clone(), name.clone());

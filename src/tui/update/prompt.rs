@@ -76,7 +76,7 @@ fn search(model: &mut Model, text: &str, out: &mut Effects) {
     }
 }
 
-fn submit(model: &mut Model, asking: Asking, text: &str, out: &mut Effects) {
+pub(super) fn submit(model: &mut Model, asking: Asking, text: &str, out: &mut Effects) {
     let text = text.trim();
     match asking {
         Asking::Search => search(model, text, out),
@@ -102,7 +102,10 @@ fn submit(model: &mut Model, asking: Asking, text: &str, out: &mut Effects) {
         Asking::ExportTo => {
             let path = in_directory(model, text);
             model.say("writing …");
-            out.ask(Ask::ExportDeliveries(Box::new(model.deliveries.filter(model)), path));
+            out.ask(match model.tab {
+                Tab::Events => Ask::ExportEvents(Box::new(model.events.filter(model)), path),
+                _ => Ask::ExportDeliveries(Box::new(model.deliveries.filter(model)), path),
+            });
         }
         Asking::WriteTo(bytes) => {
             let path = in_directory(model, text);
