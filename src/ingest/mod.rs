@@ -277,7 +277,7 @@ impl Ingest {
         let accepted = self.shared.store.accept(new).await?;
         self.shared.accepted.fetch_add(u64::from(!accepted.duplicate), Ordering::Relaxed);
         if options.schema == SchemaMode::Warn && !accepted.duplicate {
-            self.shared.checks.note(&event_type, &subject, payload, now);
+            self.shared.checks.note(&event_type, &subject, &payload, now);
         }
         Ok((accepted, event_type))
     }

@@ -11,8 +11,8 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use postrider::domain::attempt::ErrorKind;
 use serde_json::{Value, json};
 
-use crate::mail::sink_behind;
 use crate::support::daemon::Daemon;
+use crate::support::mail_server::sink_behind;
 use crate::support::receiver::{Receiver, answer};
 
 /// What operators enter. Each holds characters that every encoding changes.
