@@ -358,7 +358,8 @@ impl Refusal {
                 StatusCode::BAD_REQUEST
             }
             Self::Fields(fields) => {
-                let texts: Vec<String> = fields.iter().map(|one| format!("{} {}", one.field, one.detail)).collect();
+                let text = |one: &FieldProblem| format!("{} {}", one.field, one.detail).trim_start().to_owned();
+                let texts: Vec<String> = fields.iter().map(text).collect();
                 problem.detail = texts.join("; ");
                 let error = |one: FieldProblem| FieldError { field: one.field, detail: one.detail };
                 problem.problems = fields.into_iter().map(error).collect();

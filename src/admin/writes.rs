@@ -216,8 +216,20 @@ struct HeaderInput {
 }
 
 fn set_headers(value: &Value, webhook: &mut Webhook) -> Result<(), String> {
-    let mut inputs: Vec<HeaderInput> = Vec::new();
-    set(value, &mut inputs)?;
+    // What a parser says of other forms quotes them, and they may hold a secret.
+    let list = value.as_array().filter(|list| list.iter().all(Value::is_object));
+    let list = list.ok_or_else(|| "must be a list of objects with name, value and secret".to_owned())?;
+    let mut inputs: Vec<HeaderInput> = Vec::with_capacity(list.len());
+    for (place, one) in list.iter().enumerate() {
+        let is = |field: &str, fits: fn(&Value) -> bool| one.get(field).is_none_or(fits);
+        if !is("name", Value::is_string) || !is("value", |value| value.is_string() || value.is_null()) {
+            return Err(format!("header {place}: name and value must be texts"));
+        }
+        if !is("secret", Value::is_boolean) || !is("set", Value::is_boolean) {
+            return Err(format!("header {place}: secret must be true or false; what is secret goes into value"));
+        }
+        inputs.push(HeaderInput::deserialize(one).map_err(|error| plain(&error))?);
+    }
     let mut headers = Vec::with_capacity(inputs.len());
     for input in inputs {
         let value = match (input.value, input.secret) {
@@ -239,6 +251,12 @@ fn set_headers(value: &Value, webhook: &mut Webhook) -> Result<(), String> {
     Ok(())
 }
 
+/// The form in which a secret is shown, which says only whether there is one. Sent back, it keeps
+/// the secret; anything else that is no text is a mistake and must not look like a change.
+fn is_shown_secret(value: &Value) -> bool {
+    value.get("set").is_some_and(Value::is_boolean)
+}
+
 fn set_signing_key(value: &Value, webhook: &mut Webhook, now: Timestamp) -> Result<(), String> {
     webhook.signing_key = match value {
         Value::Null => None,
@@ -249,8 +267,7 @@ fn set_signing_key(value: &Value, webhook: &mut Webhook, now: Timestamp) -> Resu
             }
             Some(SigningKey { current: Secret::new(key.clone()), changed_at: now, previous: None })
         }
-        // As shown: says only whether one is set.
-        Value::Object(_) => return Ok(()),
+        shown if is_shown_secret(shown) => return Ok(()),
         _ => return Err("must be a text, or null for none".to_owned()),
     };
     Ok(())
@@ -366,5 +383,26 @@ mod tests {
         let (_, mut problems) = merged(&json!({"nam": 1, "url": 5, "event_types": ["AML_MONITORIN"], "oauth": 5}));
         problems.sort();
         assert_eq!(problems, ["event_types", "nam", "oauth", "url"]);
+    }
+
+    #[test]
+    fn what_has_the_wrong_form_is_refused_without_being_repeated() {
+        for wrong in [
+            json!({"headers": "canary"}),
+            json!({"headers": ["canary"]}),
+            json!({"headers": [{"name": "X", "secret": "canary"}]}),
+            json!({"headers": [{"name": "X", "value": {"file": "canary"}}]}),
+            json!({"headers": [{"name": ["canary"], "value": "x"}]}),
+            json!({"headers": [{"name": "X", "secret": true, "set": "canary"}]}),
+            json!({"signing_key": {"value": "canary"}}),
+            json!({"signing_key": ["canary"]}),
+            json!({"oauth": {"endpoint": "https://a.example/t", "token": {"value": "canary"}}}),
+            json!({"tls": {"client_key": ["canary"]}}),
+        ] {
+            let mut webhook = sample();
+            let problems = merge(&mut webhook, &wrong, &author(), &defaults(), &OwnTypes::new());
+            assert_eq!(problems.len(), 1, "{wrong}");
+            assert!(!problems[0].detail.contains("canary"), "{problems:?}");
+        }
     }
 }

@@ -388,9 +388,11 @@ impl Worker {
     }
 
     async fn wait(&mut self, next: Duration) {
-        let until_written = match self.unwritten {
-            Unwritten::Failures => WRITE_EVERY.saturating_sub(self.clock.elapsed().saturating_sub(self.written_at)),
-            Unwritten::Mail if self.write_failed_at.is_none() => Duration::ZERO,
+        let left = |from: Duration, wait: Duration| wait.saturating_sub(self.clock.elapsed().saturating_sub(from));
+        let until_written = match (self.unwritten, self.write_failed_at) {
+            (Unwritten::Failures | Unwritten::Mail, Some(failed_at)) => left(failed_at, RETRY_EVERY),
+            (Unwritten::Failures, None) => left(self.written_at, WRITE_EVERY),
+            (Unwritten::Mail, None) => Duration::ZERO,
             _ => SLEEP_MAX,
         };
         let pause = next.min(SLEEP_MAX).min(until_written.max(Duration::from_millis(10)));

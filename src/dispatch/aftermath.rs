@@ -43,7 +43,7 @@ impl Dispatcher {
 pub(super) fn tell(job: &Job, attempt: &Attempt, settled: &Settled) {
     let (delivery, webhook) = (job.id, job.webhook);
     let code = attempt.outcome.code();
-    let error = attempt.outcome.result.err().map_or("", ErrorKind::as_str);
+    let error = attempt.outcome.result.err().map(ErrorKind::as_str);
     if settled.gave_up {
         tracing::warn!(%delivery, %webhook, number = attempt.number, code, error, "a delivery failed for good");
     } else if settled.delivery.state() == State::Delivered {

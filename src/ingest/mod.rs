@@ -22,12 +22,16 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, header};
 
+use crate::catalog::Misfit;
 use crate::domain::event::Idempotency;
 use crate::domain::event_type::{self, CustomType, KnownType};
 use crate::domain::time::Timestamp;
 use crate::http::{Answer, Limits, Peer, Progress, Question, json, read_body};
 use crate::store::{Accepted, NewEvent, Store, Token};
 use schema::{Checks, Subject};
+
+/// From here on a check is long enough to be kept off the threads that serve everybody: 2 to 4 KiB take 20 to 40 µs.
+const LARGE_BYTES: usize = 64 << 10;
 
 /// How ingest works; taken anew from the configuration on reload.
 #[derive(Clone, Debug)]
@@ -255,7 +259,7 @@ impl Ingest {
         let subject = if envelope::is_json(&posted.content_type) { subject } else { Subject::None };
         let now = self.shared.store.clock().now();
         if options.schema == SchemaMode::Reject {
-            let misfits = self.shared.checks.misfits(&event_type, &subject, &posted.payload, now);
+            let misfits = self.misfits(&event_type, &subject, &posted.payload, now).await?;
             if !misfits.is_empty() {
                 return Err(Rejection::Schema { event_type, misfits });
             }
@@ -273,9 +277,27 @@ impl Ingest {
         let accepted = self.shared.store.accept(new).await?;
         self.shared.accepted.fetch_add(u64::from(!accepted.duplicate), Ordering::Relaxed);
         if options.schema == SchemaMode::Warn && !accepted.duplicate {
-            self.shared.checks.note(&event_type, &subject, payload, now);
+            self.shared.checks.note(&event_type, &subject, &payload, now);
         }
         Ok((accepted, event_type))
+    }
+
+    /// What is wrong with a payload. A large one keeps no thread from the requests and deliveries of
+    /// others.
+    async fn misfits(
+        &self,
+        event_type: &str,
+        subject: &Subject,
+        payload: &Bytes,
+        now: Timestamp,
+    ) -> Result<Vec<Misfit>, Rejection> {
+        if payload.len() < LARGE_BYTES {
+            return Ok(self.shared.checks.misfits(event_type, subject, payload, now));
+        }
+        let (shared, name) = (Arc::clone(&self.shared), event_type.to_owned());
+        let (subject, payload) = (subject.clone(), payload.clone());
+        let checked = tokio::task::spawn_blocking(move || shared.checks.misfits(&name, &subject, &payload, now));
+        checked.await.map_err(|error| Rejection::Unhealthy(format!("the payload could not be checked: {error}")))
     }
 
     /// The canonical name of a posted type, and what its payloads are checked against.

@@ -8,11 +8,10 @@
 //! Invariant: nothing of a payload stays here but how often, when, and which rule of the schema.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-
-use bytes::Bytes;
 
 use crate::catalog::{self, Misfit, Schema};
 use crate::domain::event_type::CustomType;
@@ -84,7 +83,7 @@ pub(super) struct Checks {
 struct Job {
     name: String,
     subject: Subject,
-    payload: Bytes,
+    payload: Vec<u8>,
     at: Timestamp,
 }
 
@@ -123,16 +122,16 @@ impl Checks {
     }
 
     /// Has an accepted payload checked some time soon.
-    pub(super) fn note(&self, name: &str, subject: &Subject, payload: Bytes, at: Timestamp) {
+    pub(super) fn note(&self, name: &str, subject: &Subject, payload: &[u8], at: Timestamp) {
         if matches!(subject, Subject::None) {
             return;
         }
         let length = payload.len();
         let waiting = self.waiting_bytes.fetch_add(length, Ordering::Relaxed);
-        let job = Job { name: name.to_owned(), subject: subject.clone(), payload, at };
-        let has_room = waiting.saturating_add(length) <= QUEUE_BYTES_MAX;
-        let queue = self.queue.as_ref().filter(|_| has_room);
-        if queue.is_none_or(|queue| queue.try_send(job).is_err()) {
+        let queue = self.queue.as_ref().filter(|_| waiting.saturating_add(length) <= QUEUE_BYTES_MAX);
+        // A copy: the payload as it came may keep the whole request it was cut out of in memory.
+        let job = || Job { name: name.to_owned(), subject: subject.clone(), payload: payload.to_vec(), at };
+        if queue.is_none_or(|queue| queue.try_send(job()).is_err()) {
             self.waiting_bytes.fetch_sub(length, Ordering::Relaxed);
             self.ledger.entry(name, subject, |entry| entry.drift.unchecked += 1);
         }
@@ -177,15 +176,17 @@ impl Ledger {
     }
 
     fn check(&self, name: &str, subject: &Subject, payload: &[u8], at: Timestamp) -> Vec<Misfit> {
-        let misfits = match subject {
-            Subject::None => return Vec::new(),
+        let judge = || match subject {
+            Subject::None => Some(Vec::new()),
             Subject::BuiltIn => catalog::validator(name).map(|schema| schema.check(payload)),
             Subject::Own(custom) => {
                 let schema = self.entry(name, subject, |entry| Arc::clone(&entry.schema));
                 schema.get_or_init(|| compile(custom)).as_ref().map(|schema| schema.check(payload))
             }
         };
-        let Some(misfits) = misfits else {
+        // A panic of the library is no more than a payload that was not checked: it ends neither the
+        // thread for all types nor the request.
+        let Some(misfits) = catch_unwind(AssertUnwindSafe(judge)).ok().flatten() else {
             self.entry(name, subject, |entry| entry.drift.unchecked += 1);
             return Vec::new();
         };
@@ -260,11 +261,11 @@ mod tests {
         // Nobody takes anything out of this queue.
         let (queue, jobs) = sync_channel(2);
         let checks = Checks { ledger: Arc::default(), queue: Some(queue), waiting_bytes: Arc::default() };
-        let note = |payload: Bytes| checks.note("SOS_REPORT", &Subject::BuiltIn, payload, NOW);
-        note(Bytes::from(vec![b' '; QUEUE_BYTES_MAX + 1]));
+        let note = |payload: &[u8]| checks.note("SOS_REPORT", &Subject::BuiltIn, payload, NOW);
+        note(&vec![b' '; QUEUE_BYTES_MAX + 1]);
         assert_eq!(checks.drift("SOS_REPORT", &Subject::BuiltIn).unchecked, 1, "too many bytes");
         for _ in 0..4 {
-            note(Bytes::from_static(b"[]"));
+            note(b"[]");
         }
         assert_eq!(checks.drift("SOS_REPORT", &Subject::BuiltIn).unchecked, 3, "too many payloads");
         assert_eq!(checks.waiting_bytes.load(Ordering::Relaxed), 4);

@@ -1,9 +1,12 @@
 //! Hands a mail to a mail server: one connection, one mail, each recipient on its own.
 //!
 //! It tries nothing twice, keeps nothing, and holds no password longer than it is needed. Its
-//! invariants: an exchange ends within [`Smtp::TIME_MAX`] whatever the server does; where TLS is
-//! required, nothing but the greeting and `STARTTLS` is said without it; a recipient counts as served
-//! only when the server has confirmed the text of the mail.
+//! invariants: an exchange ends within [`Smtp::TIME_MAX`] whatever the server does, and who is not
+//! known to be the server can not fill the memory; where TLS is required, nothing but the greeting
+//! and `STARTTLS` is said without it; a recipient counts as served only when the server has
+//! confirmed the text of the mail.
+
+mod bounded;
 
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -16,6 +19,9 @@ use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, TlsParam
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::ClientId;
 
+use tokio::net::TcpStream;
+
+use self::bounded::Bounded;
 use super::message::{Letter, address};
 use super::{MailError, MailFault, Mailer, Receipt};
 use crate::domain::secret::Secret;
@@ -92,14 +98,22 @@ impl Smtp {
 
     async fn connect(&self) -> Result<AsyncSmtpConnection, MailError> {
         let hello = ClientId::Domain(self.hello.clone());
-        let implicit = match self.encryption {
-            Encryption::Implicit => Some(self.tls(true).await?),
-            _ => None,
-        };
         let server = (self.host.as_str(), self.port);
         let doing = format!("connecting to {}:{}", self.host, self.port);
-        let connecting = AsyncSmtpConnection::connect_tokio1(server, Some(Self::CONNECT_MAX), &hello, implicit, None);
-        let mut connection = connecting.await.map_err(|error| failure(MailFault::Server, &doing, &error))?;
+        let connecting = async {
+            if self.encryption == Encryption::Implicit {
+                // Who speaks here was verified before the first word.
+                let tls = Some(self.tls(true).await?);
+                let made = AsyncSmtpConnection::connect_tokio1(server, Some(Self::CONNECT_MAX), &hello, tls, None);
+                return made.await.map_err(|error| failure(MailFault::Server, &doing, &error));
+            }
+            let fail = |why: &str| MailError::new(MailFault::Server, &format!("{doing}: {why}"));
+            let stream = tokio::time::timeout(Self::CONNECT_MAX, TcpStream::connect(server)).await;
+            let stream = stream.map_err(|_| fail("no answer"))?.map_err(|error| fail(&error.to_string()))?;
+            let made = AsyncSmtpConnection::connect_with_transport(Box::new(Bounded::new(stream)), &hello);
+            made.await.map_err(|error| failure(MailFault::Server, &doing, &error))
+        };
+        let mut connection = connecting.await?;
         let wanted = match self.encryption {
             Encryption::Implicit | Encryption::Off => false,
             // Fails when it is not offered.

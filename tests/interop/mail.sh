@@ -26,6 +26,9 @@ if [ ! -e "$cache/mail.ready" ]; then
 fi
 python="$cache/mail-venv/bin/python"
 
+# Whoever calls this may have told its own daemon where things are.
+unset POSTRIDER_CONFIG POSTRIDER_STATE_DIR POSTRIDER_SOCKET
+
 work=$(mktemp -d)
 pids=()
 cleanup() {

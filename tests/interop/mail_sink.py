@@ -1,6 +1,6 @@
 """A mail server for mail.sh: aiosmtpd, in one of several moods.
 
-Usage: mail_sink.py MOOD CERTIFICATE KEY OUTPUT
+Usage: mail_sink.py MOOD CERTIFICATE KEY OUTPUT [PORT]
 Prints its port. Appends one JSON line for each mail it took: {"to": [...], "tls": bool, "user": ..., "message": "..."}.
 
 It does not judge what it takes; mail.sh does.
@@ -14,6 +14,7 @@ import sys
 from aiosmtpd.smtp import AuthResult, SMTP
 
 mood, certificate, key, output = sys.argv[1:5]
+port = int(sys.argv[5]) if len(sys.argv) > 5 else 0
 seen = set()
 
 
@@ -64,7 +65,7 @@ def factory():
 
 async def main():
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(factory, "127.0.0.1", 0, ssl=context if smtps else None)
+    server = await loop.create_server(factory, "127.0.0.1", port, ssl=context if smtps else None)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 

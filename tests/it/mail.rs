@@ -2,8 +2,6 @@
 //! given, under paused time; and the daemon itself with a mail server on loopback.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -20,6 +18,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use crate::support::daemon::Daemon;
+use crate::support::mail_server::sink;
 use crate::support::world::{START, World};
 
 /// What a mail server makes of a mail, and whether it keeps it.
@@ -415,44 +414,6 @@ async fn a_damaged_queue_is_moved_aside_and_mail_goes_on() {
     pass(10).await;
     assert_eq!(setup.post.mails().len(), 1);
     assert_eq!(std::fs::read_dir(setup.folder.path()).unwrap().count(), 2);
-}
-
-/// A mail server that takes everything; gives its port and what it took.
-pub(crate) fn sink() -> (u16, Arc<Mutex<Vec<String>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let mails: Arc<Mutex<Vec<String>>> = Arc::default();
-    let taken = Arc::clone(&mails);
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut writer = stream.unwrap();
-            let mut lines = BufReader::new(writer.try_clone().unwrap()).lines();
-            let mut text: Option<String> = None;
-            let _ = writer.write_all(b"220 sink\r\n");
-            while let Some(Ok(line)) = lines.next() {
-                let answer = match (&mut text, line.as_str()) {
-                    (Some(all), ".") => {
-                        taken.lock().unwrap().push(std::mem::take(all));
-                        text = None;
-                        "250 taken"
-                    }
-                    (Some(all), line) => {
-                        all.push_str(line);
-                        all.push('\n');
-                        continue;
-                    }
-                    (None, "DATA") => {
-                        text = Some(String::new());
-                        "354 go on"
-                    }
-                    (None, line) if line.starts_with("RCPT TO:<refused@") => "550 5.1.1 nobody of that name",
-                    (None, _) => "250 fine",
-                };
-                let _ = writer.write_all(format!("{answer}\r\n").as_bytes());
-            }
-        }
-    });
-    (port, mails)
 }
 
 #[test]

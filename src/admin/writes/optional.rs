@@ -6,7 +6,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{plain, set};
+use super::{is_shown_secret, plain, set};
 use crate::domain::credentials::OAuth;
 use crate::domain::email::FailureEmail;
 use crate::domain::filter::{Condition, Filter, Test};
@@ -52,7 +52,7 @@ fn text(fields: &Map<String, Value>, name: &str) -> Result<Given<String>, String
 
 /// A secret; the shown form, an object that says whether it is set, keeps it.
 fn secret(fields: &Map<String, Value>, name: &str) -> Result<Given<Secret>, String> {
-    if fields.get(name).is_some_and(Value::is_object) {
+    if fields.get(name).is_some_and(is_shown_secret) {
         return Ok(Given::Kept);
     }
     Ok(match text(fields, name)? {
@@ -210,5 +210,8 @@ mod tests {
         assert!(set_oauth(&json!("x"), &mut webhook).unwrap_err().contains("endpoint, token, request"));
         assert!(set_tls(&json!({"key": "x"}), &mut webhook).unwrap_err().contains("client_key"));
         assert!(set_failure_email(&json!({"to": 5}), &mut webhook).unwrap_err().starts_with("to "));
+        // A secret that was wrapped by mistake is not taken for one that is kept.
+        let wrapped = json!({"endpoint": "https://a/t", "token": {"value": "canary"}});
+        assert_eq!(set_oauth(&wrapped, &mut webhook).unwrap_err(), "token must be a text, or null for none");
     }
 }

@@ -43,13 +43,29 @@ fn shown(field: &Field) -> String {
 
 /// A text as it is shown, with an apostrophe before what a spreadsheet would take for a formula.
 fn text_only(text: &str) -> String {
-    // Some programs drop leading blanks and quotes before they look.
-    let first = text.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\'')).chars().next();
-    // The wide forms count as the narrow ones in East Asian settings.
-    let formula = matches!(first, Some('=' | '+' | '-' | '@' | '＝' | '＋' | '－' | '＠'));
-    let steers = text.starts_with(['\t', '\r', '\n']);
     let shown: Cow<'_, str> = printable(text);
-    if formula || steers { format!("'{shown}") } else { shown.into_owned() }
+    // Where a comma is a decimal point, a semicolon begins the next cell, quotes or not.
+    let mut cells = shown.split(';');
+    let first = cells.next().unwrap_or_default();
+    let steers = text.starts_with(['\t', '\r', '\n']);
+    let mut safe = String::with_capacity(shown.len() + 1);
+    if steers || is_formula(first) {
+        safe.push('\'');
+    }
+    safe.push_str(first);
+    for cell in cells {
+        safe.push_str(if is_formula(cell) { ";'" } else { ";" });
+        safe.push_str(cell);
+    }
+    safe
+}
+
+/// Whether a spreadsheet may run what stands in a cell of its own.
+fn is_formula(cell: &str) -> bool {
+    // Some programs drop leading blanks and quotes before they look.
+    let first = cell.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\'')).chars().next();
+    // The wide forms count as the narrow ones in East Asian settings.
+    matches!(first, Some('=' | '+' | '-' | '@' | '＝' | '＋' | '－' | '＠'))
 }
 
 #[cfg(test)]
@@ -74,6 +90,9 @@ mod tests {
             ("\u{a0}=1", "'\u{a0}=1"),
             ("＝1", "'＝1"),
             ("a=1", "a=1"),
+            ("a;=1", "a;'=1"),
+            ("x; \"=1\";;-2;b", "\"x;' \"\"=1\"\";;'-2;b\""),
+            ("=1;=2", "'=1;'=2"),
             ("a,\"b\"", "\"a,\"\"b\"\"\""),
             ("a\u{202e}\n", "a\\u{202e}\\u{a}"),
             ("", ""),
@@ -84,7 +103,7 @@ mod tests {
     }
 
     fn fields() -> impl Strategy<Value = Vec<Field>> {
-        let text = prop_oneof![any::<String>(), "[ \t\"'=+@,\r\n-]{0,4}.{0,6}"];
+        let text = prop_oneof![any::<String>(), "[ \t\"'=+@,;\r\n-]{0,6}.{0,6}"];
         let field = prop_oneof![text.prop_map(Field::Text), any::<u64>().prop_map(Field::Number), Just(Field::Nothing)];
         proptest::collection::vec(field, 2..6)
     }
@@ -104,10 +123,13 @@ mod tests {
             }).collect();
             prop_assert_eq!(records[0].iter().collect::<Vec<_>>(), expected);
             for (read, field) in records[0].iter().zip(&fields) {
-                prop_assert!(!read.trim_start().starts_with(['=', '+', '-', '@']), "{:?}", read);
+                for cell in read.split(';') {
+                    prop_assert!(!cell.trim_start().starts_with(['=', '+', '-', '@']), "{:?}", read);
+                }
                 if let Field::Text(text) = field {
-                    let shown = printable(text);
-                    prop_assert!(read == shown || read.strip_prefix('\'') == Some(&*shown), "{:?}", read);
+                    // Nothing but apostrophes was added.
+                    let without = |text: &str| text.replace('\'', "");
+                    prop_assert_eq!(without(read), without(&printable(text)));
                 }
             }
         }

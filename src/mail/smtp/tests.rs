@@ -24,6 +24,8 @@ struct Script {
     drops: bool,
     /// Says nothing at all.
     mute: bool,
+    /// Says one thing that never ends.
+    floods: bool,
 }
 
 #[derive(Default)]
@@ -76,7 +78,15 @@ async fn start(script: Script) -> Server {
     Server { smtp, heard, _folder: folder }
 }
 
-async fn serve(stream: TcpStream, script: Script, acceptor: TlsAcceptor, heard: Arc<Mutex<Heard>>) {
+async fn serve(mut stream: TcpStream, script: Script, acceptor: TlsAcceptor, heard: Arc<Mutex<Heard>>) {
+    if script.floods {
+        let mut said = 0;
+        while let Ok(count) = stream.write(&[b'2'; 4096]).await {
+            said += count;
+            heard.lock().unwrap().lines = vec![said.to_string()];
+        }
+        return;
+    }
     if script.mute {
         std::future::pending::<()>().await;
     }
@@ -281,4 +291,14 @@ async fn a_server_that_says_nothing_is_given_up_in_time() {
     let smtp = Smtp { time_max: Duration::from_millis(50), ..server.smtp };
     let error = smtp.send(&letter()).await.unwrap_err();
     assert!(error.fault == MailFault::Server && error.text.contains("did not take the mail within"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_never_ends_its_line_fills_no_memory() {
+    let server = start(Script { floods: true, ..Script::default() }).await;
+    let error = server.smtp.send(&letter()).await.unwrap_err();
+    assert!(error.fault == MailFault::Server && error.text.contains("more than any mail server"), "{error}");
+    // What it got rid of beyond that lay in the buffers of the system.
+    let said: usize = server.heard.lock().unwrap().lines[0].parse().unwrap();
+    assert!((Bounded::BYTES_MAX..64 << 20).contains(&said), "{said}");
 }

@@ -163,6 +163,7 @@ impl Drop for Daemon {
 }
 
 fn spawn(folder: PathBuf) -> (Child, SocketAddr) {
+    let credentials = folder.join("credentials");
     let mut child = Command::new(env!("CARGO_BIN_EXE_postrider"))
         .arg("serve")
         .arg("--config")
@@ -170,6 +171,8 @@ fn spawn(folder: PathBuf) -> (Child, SocketAddr) {
         .arg("--state-dir")
         .arg(folder.join("state"))
         .env_clear()
+        // As systemd hands them over.
+        .envs(credentials.exists().then_some(("CREDENTIALS_DIRECTORY", &credentials)))
         .stdout(Stdio::piped())
         .stderr(std::fs::File::create(folder.join("log")).unwrap())
         .spawn()
