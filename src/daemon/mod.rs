@@ -4,22 +4,21 @@
 //! event; what it decides is what happens at start, reload and stop.
 
 mod settings;
+mod sockets;
 mod state_dir;
 
 pub use state_dir::{StateDir, StateDirError};
 
 use std::io::Write as _;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::admin::server::{Admin, default_token};
+use crate::admin::server::{Access, Admin, default_token};
 use crate::alerts::Alerts;
 use crate::clock::Clock;
 use crate::config::paths::{self, Environment};
@@ -200,7 +199,7 @@ impl Daemon {
         let egress = Egress::new(settings::egress(config)).map_err(|error| ServeError::Unusable(error.to_string()))?;
         let egress = Arc::new(egress);
         // The port comes first: a second daemon should not disturb anything before it notices.
-        let ingest_listener = bind_tcp(config.ingest.listen).await?;
+        let ingest_listener = sockets::bind_tcp(config.ingest.listen).await?;
         let listen = ingest_listener.local_addr().map_err(|error| ServeError::Io(error.to_string()))?;
         let (store, workers) = open_store(&setting.state_dir, sealer)?;
         let threads = spawn(workers)?;
@@ -226,20 +225,15 @@ impl Daemon {
             move || connections.connections(),
         );
         let admin_server = Server::new(settings::ADMIN_LIMITS);
-        let admin_listener = bind_unix(&setting.socket, config.admin.group.as_deref()).await?;
-        serve_ingest(&ingest_server, Listener::Tcp(ingest_listener), &ingest);
+        let admin_listener = sockets::bind_unix(&setting.socket, config.admin.group.as_deref()).await?;
+        sockets::serve_ingest(&ingest_server, Listener::Tcp(ingest_listener), &ingest);
         if let Some(path) = &config.ingest.socket {
-            let listener = bind_unix(path, config.admin.group.as_deref()).await?;
-            serve_ingest(&ingest_server, Listener::Unix(listener), &ingest);
+            let listener = sockets::bind_unix(path, config.admin.group.as_deref()).await?;
+            sockets::serve_ingest(&ingest_server, Listener::Unix(listener), &ingest);
         }
-        let (server, service) = (admin_server.clone(), admin.clone());
-        tokio::spawn(async move {
-            let answer = move |peer, question, progress| {
-                let service = service.clone();
-                async move { service.answer(peer, question, progress).await }
-            };
-            server.serve(Listener::Unix(admin_listener), answer).await;
-        });
+        sockets::serve_admin(&admin_server, admin_listener, &admin, Access::Full);
+        let mut servers = vec![ingest_server, admin_server];
+        servers.extend(sockets::serve_read_only(&setting.socket, config, &admin).await?);
         let mut parts = JoinSet::new();
         let running = dispatcher.clone();
         parts.spawn(async move { running.run().await });
@@ -250,7 +244,6 @@ impl Daemon {
         if store.journal().last_committed() > 0 {
             note(&store, "daemon.start", serde_json::json!({"version": env!("CARGO_PKG_VERSION")}));
         }
-        let servers = vec![ingest_server, admin_server];
         let daemon = Self {
             setting,
             store,
@@ -300,14 +293,15 @@ impl Daemon {
         // After a failure the answers under way are 503s, which should still get out.
         let patience = if failed { Duration::from_millis(500) } else { STOP_PATIENCE };
         let _ = std::fs::remove_file(&self.setting.socket);
-        let [ingest, admin] = [0, 1].map(|place| self.servers.get(place).cloned());
-        let stop_server = |server: Option<Server>| async move {
-            if let Some(server) = server {
-                server.stop(patience).await;
-            }
-        };
-        let (servers, dispatcher) = (async { tokio::join!(stop_server(ingest), stop_server(admin)) }, &self.dispatcher);
-        let (left, (), _) = tokio::join!(dispatcher.stop(patience), self.admin.stop(patience), servers);
+        if self.setting.config.admin.readonly_group.is_some() {
+            let _ = std::fs::remove_file(paths::readonly_socket(&self.setting.socket));
+        }
+        let mut stopping = JoinSet::new();
+        for server in self.servers {
+            stopping.spawn(async move { server.stop(patience).await });
+        }
+        let (left, (), _) =
+            tokio::join!(self.dispatcher.stop(patience), self.admin.stop(patience), stopping.join_all());
         if left > 0 {
             tracing::warn!(left, "attempts did not end in time; they are made again after the next start");
         }
@@ -420,52 +414,6 @@ fn note(store: &Store, action: &'static str, detail: serde_json::Value) {
 
 fn spawn(workers: Workers) -> Result<Vec<std::thread::JoinHandle<()>>, ServeError> {
     workers.spawn_threads().map_err(|error| ServeError::Io(format!("there are no threads: {error}")))
-}
-
-fn serve_ingest(server: &Server, listener: Listener, ingest: &Ingest) {
-    let (server, ingest) = (server.clone(), ingest.clone());
-    tokio::spawn(async move {
-        let answer = move |peer, question, progress| {
-            let ingest = ingest.clone();
-            async move { ingest.answer(peer, question, progress).await }
-        };
-        server.serve(listener, answer).await;
-    });
-}
-
-async fn bind_tcp(address: std::net::SocketAddr) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(address).await.map_err(|error| match error.kind() {
-        std::io::ErrorKind::AddrInUse => ServeError::InUse(format!(
-            "{address} is in use by another program; stop it, or set another [ingest] listen address"
-        )),
-        std::io::ErrorKind::PermissionDenied => {
-            ServeError::NotPermitted(format!("{address} can not be listened on: {error}"))
-        }
-        _ => ServeError::Unusable(format!("{address} (ingest.listen) can not be listened on: {error}")),
-    })
-}
-
-/// Binds a Unix socket, 0660. One that nobody listens on is left over, and replaced.
-async fn bind_unix(path: &Path, group: Option<&str>) -> Result<UnixListener, ServeError> {
-    let wrong = |error: std::io::Error| ServeError::Unusable(format!("{}: {error}", path.display()));
-    if let Ok(metadata) = std::fs::symlink_metadata(path) {
-        if !metadata.file_type().is_socket() {
-            return Err(ServeError::Unusable(format!("{} is there and is not a socket", path.display())));
-        }
-        if tokio::net::UnixStream::connect(path).await.is_ok() {
-            return Err(ServeError::InUse(format!("another program listens on {}", path.display())));
-        }
-        std::fs::remove_file(path).map_err(wrong)?;
-    }
-    let listener = UnixListener::bind(path).map_err(wrong)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(wrong)?;
-    if let Some(group) = group
-        && let Some(gid) = settings::group_id(group)
-        && let Err(error) = std::os::unix::fs::chown(path, None, Some(gid))
-    {
-        tracing::warn!(group, %error, "the socket could not be given to the group");
-    }
-    Ok(listener)
 }
 
 /// At the first start, makes a token and writes it where applications can be given it. The file

@@ -175,8 +175,11 @@ pub(super) fn needs_restart(before: &Config, after: &Config) -> Vec<&'static str
     keys
 }
 
-/// The id of a group in the system's list.
+/// The id of a group: its name in the system's list, or the number itself.
 pub(super) fn group_id(name: &str) -> Option<u32> {
+    if let Ok(number) = name.parse() {
+        return Some(number);
+    }
     let groups = std::fs::read_to_string("/etc/group").ok()?;
     groups.lines().find_map(|line| {
         let mut fields = line.split(':');

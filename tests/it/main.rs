@@ -15,6 +15,7 @@ mod jobs;
 mod journal;
 mod mail;
 mod oauth;
+mod readonly;
 mod rules;
 mod schema;
 mod server;

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use http::{Method, StatusCode};
 
-use super::{Admin, Call, Refusal, Reply, reply};
+use super::{Access, Admin, Call, Refusal, Reply, reply};
 use crate::admin::protocol::{DiskStatus, EmailStatus, IndexStatus, IngestStatus, JournalStatus, Status, VerifyReport};
 use crate::domain::id::WebhookId;
 use crate::maintenance::free_space;
@@ -15,7 +15,8 @@ use crate::store::{IndexState, StoreError};
 impl Admin {
     pub(super) async fn status(&self, call: &Call) -> Reply {
         call.only(&Method::GET, "GET")?;
-        reply(StatusCode::OK, &self.report().await)
+        let report = self.report().await;
+        reply(StatusCode::OK, &Status { read_only: call.access == Access::ReadOnly, ..report })
     }
 
     /// The whole report. Never waits for the index.
