@@ -29,7 +29,7 @@ pub use selection::Selection;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
@@ -44,6 +44,7 @@ use crate::alerts::Alerts;
 use crate::dispatch::Dispatcher;
 use crate::domain::id::{WebhookId, encode_opaque};
 use crate::domain::text::printable;
+use crate::domain::time::Timestamp;
 use crate::domain::webhook::FieldProblem;
 use crate::egress::Egress;
 use crate::http::{Answer, BodyError, Peer, Progress, Question, json, read_body, typed};
@@ -63,6 +64,10 @@ pub struct AdminOptions {
     pub ingest_socket: Option<String>,
     /// The configuration file, if any.
     pub config_file: Option<String>,
+    /// When it was read.
+    pub config_read_at: Option<Timestamp>,
+    /// How many days deliveries are kept after their last attempt.
+    pub retention_days: u64,
     /// Loopback receivers are permitted because there is no configuration file.
     pub trial: bool,
     /// Below this many free bytes new events are refused.
@@ -103,14 +108,17 @@ struct Shared {
     egress: Arc<Egress>,
     alerts: Alerts,
     options: ArcSwap<AdminOptions>,
+    /// Why the configuration file was not taken over the last time it was read.
+    config_refused: ArcSwapOption<String>,
     jobs: Jobs,
     ingest_connections: Box<dyn Fn() -> usize + Send + Sync>,
     /// A place for each test that may be under way.
     tests: Semaphore,
     /// One import at a time.
     imports: Semaphore,
-    /// A place for each poll that may wait.
+    /// A place for each poll that may wait; those who may only look take none from the others.
     polls: Semaphore,
+    polls_read_only: Semaphore,
     /// Nobody waits any more.
     stopping: CancellationToken,
     /// Which run of the daemon this is.
@@ -196,11 +204,13 @@ impl Admin {
             egress,
             alerts,
             options,
+            config_refused: ArcSwapOption::empty(),
             jobs,
             ingest_connections,
             tests,
             imports,
             polls: Semaphore::new(changes::POLLS_MAX),
+            polls_read_only: Semaphore::new(changes::POLLS_MAX),
             stopping: CancellationToken::new(),
             run: encode_opaque(run.as_bytes()),
         };
@@ -216,6 +226,12 @@ impl Admin {
     /// Takes over a changed configuration file.
     pub fn reconfigure(&self, options: AdminOptions) {
         self.shared.options.store(Arc::new(options));
+        self.shared.config_refused.store(None);
+    }
+
+    /// Remembers why a changed configuration file was not taken over.
+    pub fn reload_refused(&self, why: &str) {
+        self.shared.config_refused.store(Some(Arc::new(printable(why).to_string())));
     }
 
     /// Answers one request that came in where so much may be done.

@@ -170,6 +170,8 @@ struct Daemon {
     alerts: Alerts,
     admin: Admin,
     servers: Vec<Server>,
+    /// Of the admin faces; they go at a stop.
+    sockets: Vec<PathBuf>,
     listen: std::net::SocketAddr,
     maintenance: watch::Sender<MaintenanceOptions>,
     token_file: PathBuf,
@@ -213,7 +215,7 @@ impl Daemon {
         ensure_default_token(&store, &token_file).await?;
 
         let ingest_server = Server::new(settings::ingest(config, listen).limits);
-        let admin_options = settings::admin(config, listen, setting.config_file.as_deref())?;
+        let admin_options = settings::admin(config, listen, setting.config_file.as_deref(), store.clock().now())?;
         let connections = ingest_server.clone();
         let admin = Admin::new(
             store.clone(),
@@ -232,8 +234,11 @@ impl Daemon {
             sockets::serve_ingest(&ingest_server, Listener::Unix(listener), &ingest);
         }
         sockets::serve_admin(&admin_server, admin_listener, &admin, Access::Full);
-        let mut servers = vec![ingest_server, admin_server];
-        servers.extend(sockets::serve_read_only(&setting.socket, config, &admin).await?);
+        let (mut servers, mut sockets) = (vec![ingest_server, admin_server], vec![setting.socket.clone()]);
+        if let Some((path, server)) = sockets::serve_read_only(&setting.socket, config, &admin).await? {
+            sockets.push(path);
+            servers.push(server);
+        }
         let mut parts = JoinSet::new();
         let running = dispatcher.clone();
         parts.spawn(async move { running.run().await });
@@ -253,6 +258,7 @@ impl Daemon {
             alerts,
             admin,
             servers,
+            sockets,
             listen,
             maintenance,
             token_file,
@@ -292,9 +298,8 @@ impl Daemon {
         tracing::info!("stopping");
         // After a failure the answers under way are 503s, which should still get out.
         let patience = if failed { Duration::from_millis(500) } else { STOP_PATIENCE };
-        let _ = std::fs::remove_file(&self.setting.socket);
-        if self.setting.config.admin.readonly_group.is_some() {
-            let _ = std::fs::remove_file(paths::readonly_socket(&self.setting.socket));
+        for socket in &self.sockets {
+            let _ = std::fs::remove_file(socket);
         }
         let mut stopping = JoinSet::new();
         for server in self.servers {
@@ -317,40 +322,25 @@ impl Daemon {
     /// Takes over a changed configuration file; a bad one changes nothing.
     fn reload(&mut self) {
         let taken = self.take_over_file();
-        let outcome = if taken { "taken over" } else { "refused" };
+        let outcome = if taken.is_ok() { "taken over" } else { "refused" };
         note(&self.store, "daemon.reload", serde_json::json!({"outcome": outcome}));
+        if let Err(reasons) = taken {
+            reasons.iter().for_each(|reason| tracing::error!("reload refused: {reason}"));
+            self.admin.reload_refused(&reasons.join("; "));
+        }
     }
 
-    /// `false` when it is as it was.
-    fn take_over_file(&mut self) -> bool {
-        let config = match Config::load(self.setting.config_file.as_deref()) {
-            Ok(config) => config,
-            Err(problems) => {
-                for problem in problems {
-                    tracing::error!("reload refused: {problem}");
-                }
-                return false;
-            }
-        };
-        let taken = || -> Result<_, ServeError> {
-            let file = self.setting.config_file.as_deref();
-            Ok((settings::dispatch(&config)?, settings::admin(&config, self.listen, file)?))
-        };
-        let updated = self.egress.update(settings::egress(&config));
-        match (taken(), updated) {
-            (Ok((dispatch, admin)), Ok(())) => {
-                self.dispatcher.reconfigure(dispatch);
-                self.admin.reconfigure(admin);
-            }
-            (Err(error), _) => {
-                tracing::error!("reload refused: {error}");
-                return false;
-            }
-            (_, Err(error)) => {
-                tracing::error!("reload refused: {error}");
-                return false;
-            }
-        }
+    /// Why everything is as it was, if it is.
+    fn take_over_file(&mut self) -> Result<(), Vec<String>> {
+        let all = |problems: Vec<Problem>| problems.iter().map(ToString::to_string).collect::<Vec<String>>();
+        let config = Config::load(self.setting.config_file.as_deref()).map_err(all)?;
+        let (file, read_at) = (self.setting.config_file.as_deref(), self.store.clock().now());
+        let one = |error: ServeError| vec![error.to_string()];
+        let dispatch = settings::dispatch(&config).map_err(one)?;
+        let admin = settings::admin(&config, self.listen, file, read_at).map_err(one)?;
+        self.egress.update(settings::egress(&config)).map_err(|error| vec![error.to_string()])?;
+        self.dispatcher.reconfigure(dispatch);
+        self.admin.reconfigure(admin);
         self.ingest.reconfigure(settings::ingest(&config, self.listen));
         self.maintenance.send_replace(settings::maintenance(&config));
         self.alerts.reconfigure(settings::alerts(&config));
@@ -361,7 +351,7 @@ impl Daemon {
         }
         self.setting.config = config;
         tracing::info!("the configuration was read again");
-        true
+        Ok(())
     }
 
     /// Tells whoever started it where things are and what to try.

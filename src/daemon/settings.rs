@@ -17,6 +17,7 @@ use crate::dispatch::{DispatchOptions, WireNames};
 use crate::domain::address::AddressPolicy;
 use crate::domain::email::check_address;
 use crate::domain::retry::{Backoff, RetryPlan};
+use crate::domain::time::Timestamp;
 use crate::egress::{EgressOptions, Names};
 use crate::http::Limits;
 use crate::ingest::{IngestOptions, SchemaMode};
@@ -132,6 +133,7 @@ pub(super) fn admin(
     config: &Config,
     listen: SocketAddr,
     config_file: Option<&Path>,
+    read_at: Timestamp,
 ) -> Result<AdminOptions, ServeError> {
     let delivery = &config.delivery;
     let defaults = Defaults {
@@ -151,6 +153,8 @@ pub(super) fn admin(
         ingest_listen: listen.to_string(),
         ingest_socket: config.ingest.socket.as_ref().map(|path| path.display().to_string()),
         config_file: config_file.map(|path| path.display().to_string()),
+        config_read_at: config_file.map(|_| read_at),
+        retention_days: config.retention.days.into(),
         trial: config.built_in_trial,
         floor: floor(config),
         names: names(config)?,

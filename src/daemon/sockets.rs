@@ -4,7 +4,7 @@
 //! from a program that still listens on it.
 
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tokio::net::{TcpListener, UnixListener};
 
@@ -42,7 +42,7 @@ pub(super) async fn serve_read_only(
     admin_socket: &Path,
     config: &Config,
     admin: &Admin,
-) -> Result<Option<Server>, ServeError> {
+) -> Result<Option<(PathBuf, Server)>, ServeError> {
     let Some(group) = config.admin.readonly_group.as_deref() else { return Ok(None) };
     let path = paths::readonly_socket(admin_socket);
     let listener = bind_unix(&path, Some(group)).await?;
@@ -57,7 +57,7 @@ pub(super) async fn serve_read_only(
     }
     let server = Server::new(settings::ADMIN_LIMITS);
     serve_admin(&server, listener, admin, Access::ReadOnly);
-    Ok(Some(server))
+    Ok(Some((path, server)))
 }
 
 /// Whether members of a group may enter the folder of a file.

@@ -26,3 +26,4 @@ mod tidy;
 mod transfer;
 mod trial;
 mod walks;
+mod watching;
