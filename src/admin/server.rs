@@ -1,7 +1,8 @@
-//! Answers on the admin socket. Whoever may connect may do everything; who it was is recorded
-//! with every change, as the kernel tells it.
+//! Answers on the admin socket. Whoever may connect may do everything, or only look where the
+//! socket or the caller says so; who it was is recorded with every change, as the kernel tells it.
 //!
-//! Decides nothing about deliveries and stores nothing itself.
+//! Decides nothing about deliveries and stores nothing itself. Invariant: whoever may only look is
+//! refused before anything of the request is acted on, and whatever the path.
 
 mod audit;
 mod bulk;
@@ -28,7 +29,7 @@ pub use selection::Selection;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
@@ -43,6 +44,7 @@ use crate::alerts::Alerts;
 use crate::dispatch::Dispatcher;
 use crate::domain::id::{WebhookId, encode_opaque};
 use crate::domain::text::printable;
+use crate::domain::time::Timestamp;
 use crate::domain::webhook::FieldProblem;
 use crate::egress::Egress;
 use crate::http::{Answer, BodyError, Peer, Progress, Question, json, read_body, typed};
@@ -62,12 +64,35 @@ pub struct AdminOptions {
     pub ingest_socket: Option<String>,
     /// The configuration file, if any.
     pub config_file: Option<String>,
+    /// When it was read.
+    pub config_read_at: Option<Timestamp>,
+    /// How many days deliveries are kept after their last attempt.
+    pub retention_days: u64,
     /// Loopback receivers are permitted because there is no configuration file.
     pub trial: bool,
     /// Below this many free bytes new events are refused.
     pub floor: crate::maintenance::Floor,
     /// Header names and values on the wire.
     pub names: crate::dispatch::WireNames,
+}
+
+/// What may be done on a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Everything.
+    Full,
+    /// Looking at what is no secret.
+    ReadOnly,
+}
+
+impl Access {
+    /// A caller may ask for less than its socket allows, never for more.
+    fn of_call(self, headers: &HeaderMap) -> Self {
+        match headers.get("postrider-read-only") {
+            Some(value) if value != "false" => Self::ReadOnly,
+            _ => self,
+        }
+    }
 }
 
 /// The service behind the socket. Cheap to clone.
@@ -83,14 +108,17 @@ struct Shared {
     egress: Arc<Egress>,
     alerts: Alerts,
     options: ArcSwap<AdminOptions>,
+    /// Why the configuration file was not taken over the last time it was read.
+    config_refused: ArcSwapOption<String>,
     jobs: Jobs,
     ingest_connections: Box<dyn Fn() -> usize + Send + Sync>,
     /// A place for each test that may be under way.
     tests: Semaphore,
     /// One import at a time.
     imports: Semaphore,
-    /// A place for each poll that may wait.
+    /// A place for each poll that may wait; those who may only look take none from the others.
     polls: Semaphore,
+    polls_read_only: Semaphore,
     /// Nobody waits any more.
     stopping: CancellationToken,
     /// Which run of the daemon this is.
@@ -122,6 +150,7 @@ struct Call {
     query: Params,
     author: Author,
     body: Bytes,
+    access: Access,
     progress: Progress,
 }
 
@@ -138,6 +167,7 @@ enum Refusal {
     Conflict { detail: String, current: Box<WebhookView>, submitted: Value },
     Taken(String),
     Busy(String),
+    ReadOnly,
     Store(StoreError),
     Body(BodyError),
 }
@@ -174,11 +204,13 @@ impl Admin {
             egress,
             alerts,
             options,
+            config_refused: ArcSwapOption::empty(),
             jobs,
             ingest_connections,
             tests,
             imports,
             polls: Semaphore::new(changes::POLLS_MAX),
+            polls_read_only: Semaphore::new(changes::POLLS_MAX),
             stopping: CancellationToken::new(),
             run: encode_opaque(run.as_bytes()),
         };
@@ -194,12 +226,22 @@ impl Admin {
     /// Takes over a changed configuration file.
     pub fn reconfigure(&self, options: AdminOptions) {
         self.shared.options.store(Arc::new(options));
+        self.shared.config_refused.store(None);
     }
 
-    /// Answers one request.
-    pub async fn answer(&self, peer: Peer, question: Question, progress: Progress) -> Answer {
+    /// Remembers why a changed configuration file was not taken over.
+    pub fn reload_refused(&self, why: &str) {
+        self.shared.config_refused.store(Some(Arc::new(printable(why).to_string())));
+    }
+
+    /// Answers one request that came in where so much may be done.
+    pub async fn answer(&self, access: Access, peer: Peer, question: Question, progress: Progress) -> Answer {
         let (parts, body) = question.into_parts();
+        let access = access.of_call(&parts.headers);
         let reply = async {
+            if access == Access::ReadOnly && !only_looks(&parts) {
+                return Err(Refusal::ReadOnly);
+            }
             let body = match parts.method {
                 Method::GET | Method::HEAD | Method::DELETE => Bytes::new(),
                 _ => match read_body(&parts.headers, body, body_max(parts.uri.path()), BODY_TIME).await {
@@ -210,7 +252,7 @@ impl Admin {
                 },
             };
             progress.body_is_read();
-            let call = self.call(&parts, peer, body, progress)?;
+            let call = self.call(&parts, peer, body, access, progress)?;
             if call.method == Method::GET || call.path == ["verify"] {
                 return self.route(call).await;
             }
@@ -222,12 +264,18 @@ impl Admin {
         reply.await.unwrap_or_else(|refusal| refusal.answer())
     }
 
-    fn call(&self, parts: &Parts, peer: Peer, body: Bytes, progress: Progress) -> Result<Call, Refusal> {
-        let path = parts.uri.path().strip_prefix("/v1/").ok_or_else(|| no_such(parts.uri.path()))?;
+    fn call(
+        &self,
+        parts: &Parts,
+        peer: Peer,
+        body: Bytes,
+        access: Access,
+        progress: Progress,
+    ) -> Result<Call, Refusal> {
         let query = url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
         Ok(Call {
             method: parts.method.clone(),
-            path: path.split('/').map(percent_decode).collect(),
+            path: path_of(parts).ok_or_else(|| no_such(parts.uri.path()))?,
             query: Params(query.into_owned().collect()),
             author: Author {
                 name: author_name(peer, &parts.headers),
@@ -235,6 +283,7 @@ impl Admin {
                 now: self.shared.store.clock().now(),
             },
             body,
+            access,
             progress,
         })
     }
@@ -261,6 +310,20 @@ impl Admin {
             _ => Err(no_such(&format!("/v1/{}", path.join("/")))),
         }
     }
+}
+
+/// The path behind `/v1/`, decoded, in parts.
+fn path_of(parts: &Parts) -> Option<Vec<String>> {
+    Some(parts.uri.path().strip_prefix("/v1/")?.split('/').map(percent_decode).collect())
+}
+
+/// Whether a request changes nothing, tests nothing and reveals nothing, whatever it is.
+fn only_looks(parts: &Parts) -> bool {
+    let reveals = |path: Vec<String>| match path.as_slice() {
+        [first, _, third, ..] => first == "webhooks" && third == "secrets",
+        _ => false,
+    };
+    parts.method == Method::GET && !path_of(parts).is_some_and(reveals)
 }
 
 fn no_such(path: &str) -> Refusal {
@@ -378,6 +441,11 @@ impl Refusal {
             Self::Busy(detail) => {
                 problem.detail = detail;
                 StatusCode::TOO_MANY_REQUESTS
+            }
+            Self::ReadOnly => {
+                "this connection is read-only: it may look, but neither change, test nor reveal anything"
+                    .clone_into(&mut problem.detail);
+                StatusCode::FORBIDDEN
             }
             Self::Store(error) => {
                 problem.detail = error.to_string();

@@ -61,8 +61,17 @@ fn fields(status: &Status) -> Vec<(&'static str, Cell)> {
             ),
         ),
         ("mail", mail(&status.email)),
-        ("config", status.config_file.as_deref().unwrap_or("none: every default, loopback receivers permitted").into()),
+        ("config", config(status)),
+        ("access", if status.read_only { "read-only" } else { "" }.into()),
     ]
+}
+
+fn config(status: &Status) -> Cell {
+    let Some(file) = &status.config_file else { return "none: every default, loopback receivers permitted".into() };
+    let read = status.config_read_at.as_ref().map_or(String::new(), |at| format!(", read at {at}"));
+    let refused = if status.config_refused.is_some() { "; what it says now is refused" } else { "" };
+    let style = if status.config_refused.is_some() { Style::Bad } else { Style::Plain };
+    Cell::styled(format!("{file}{read}{refused}"), style)
 }
 
 fn mail(email: &EmailStatus) -> Cell {

@@ -123,10 +123,18 @@ pub fn server_socket(flag: Option<&Path>, env: Environment<'_>, config: &Config,
     named_socket(flag, env, config).unwrap_or_else(|| Located::new(state_dir.join("admin.sock"), Origin::Default))
 }
 
+/// The socket on which everybody may only look, beside the admin socket.
+#[must_use]
+pub fn readonly_socket(admin_socket: &Path) -> PathBuf {
+    admin_socket.with_file_name("readonly.sock")
+}
+
 /// Where a client looks for the daemon's admin socket, in order; never empty if `state_dir` is
-/// known or a socket is named.
+/// known or a socket is named. Behind all of them come the sockets for looking only, for whoever
+/// may use no other.
 ///
-/// A named socket is the only candidate: whoever names one does not want to reach another.
+/// A socket named by flag or variable is the only candidate: whoever names one does not want to
+/// reach another.
 #[must_use]
 pub fn client_sockets(
     flag: Option<&Path>,
@@ -134,14 +142,23 @@ pub fn client_sockets(
     config: &Config,
     state_dir: Option<&Path>,
 ) -> Vec<Located> {
-    if let Some(named) = named_socket(flag, env, config) {
-        return vec![named];
-    }
-    let mut candidates = vec![Located::new("/run/postrider/admin.sock", Origin::Default)];
-    if let Some(folder) = absolute(env, "XDG_RUNTIME_DIR") {
-        candidates.push(Located::new(folder.join("postrider/admin.sock"), Origin::Variable("XDG_RUNTIME_DIR")));
-    }
-    candidates.extend(state_dir.map(|folder| Located::new(folder.join("admin.sock"), Origin::Default)));
+    let mut candidates = match named_socket(flag, env, config) {
+        Some(named) if matches!(named.origin, Origin::Flag(_) | Origin::Variable("POSTRIDER_SOCKET")) => {
+            return vec![named];
+        }
+        Some(named) => vec![named],
+        None => {
+            let mut candidates = vec![Located::new("/run/postrider/admin.sock", Origin::Default)];
+            if let Some(folder) = absolute(env, "XDG_RUNTIME_DIR") {
+                candidates.push(Located::new(folder.join("postrider/admin.sock"), Origin::Variable("XDG_RUNTIME_DIR")));
+            }
+            candidates.extend(state_dir.map(|folder| Located::new(folder.join("admin.sock"), Origin::Default)));
+            candidates
+        }
+    };
+    let looking = candidates.iter().map(|located| Located::new(readonly_socket(&located.path), located.origin));
+    let looking: Vec<Located> = looking.collect();
+    candidates.extend(looking);
     candidates
 }
 

@@ -178,7 +178,7 @@ pub const SECTIONS: &[Section] = &[
                 "readonly_group",
                 Kind::Group,
                 "\"\"",
-                "Members of this group may look but not change; \"\" is nobody.",
+                "Members of this group may look but not change, on readonly.sock beside the socket; \"\" is nobody.",
             ),
         ],
     },

@@ -423,16 +423,18 @@ mod places {
         );
         assert_eq!(
             resolved(&both[2..], config, true, None),
-            "/c (state_dir) | /cs (admin.socket) | /cs (admin.socket)"
+            "/c (state_dir) | /cs (admin.socket) | /cs (admin.socket), /readonly.sock (admin.socket)"
         );
         assert_eq!(
             resolved(&both[2..], "", true, None),
-            "/sys ($STATE_DIRECTORY) | /run/sys/admin.sock ($RUNTIME_DIRECTORY) | /run/sys/admin.sock ($RUNTIME_DIRECTORY)"
+            "/sys ($STATE_DIRECTORY) | /run/sys/admin.sock ($RUNTIME_DIRECTORY) | \
+             /run/sys/admin.sock ($RUNTIME_DIRECTORY), /run/sys/readonly.sock ($RUNTIME_DIRECTORY)"
         );
         assert_eq!(
             resolved(&both[4..], "", true, None),
             "/var/lib/postrider (default) | /var/lib/postrider/admin.sock (default) | \
-             /run/postrider/admin.sock (default), /var/lib/postrider/admin.sock (default)"
+             /run/postrider/admin.sock (default), /var/lib/postrider/admin.sock (default), \
+             /run/postrider/readonly.sock (default), /var/lib/postrider/readonly.sock (default)"
         );
     }
 
@@ -448,7 +450,9 @@ mod places {
             ),
             format!(
                 "{home} (default) | {home}/admin.sock (default) | /run/postrider/admin.sock (default), \
-                 /run/user/1/postrider/admin.sock ($XDG_RUNTIME_DIR), {home}/admin.sock (default)"
+                 /run/user/1/postrider/admin.sock ($XDG_RUNTIME_DIR), {home}/admin.sock (default), \
+                 /run/postrider/readonly.sock (default), /run/user/1/postrider/readonly.sock ($XDG_RUNTIME_DIR), \
+                 {home}/readonly.sock (default)"
             )
         );
         let xdg = resolved(&[("HOME", "/home/a"), ("XDG_STATE_HOME", "/s")], "", false, None);
@@ -516,7 +520,8 @@ proptest! {
 
 #[test]
 fn what_changes_nothing_in_this_version_is_told() {
-    let text = "[email]\nsmtp = \"\"\ndigest_minutes = 5\n[metrics]\nlisten = \"127.0.0.1:9\"\n[admin]\nreadonly_group = \"\"\n";
+    let text =
+        "[email]\nsmtp = \"\"\ndigest_minutes = 5\n[metrics]\nlisten = \"127.0.0.1:9\"\n[egress]\nproxy = \"\"\n";
     let told = read(text).unwrap().without_effect();
     assert_eq!(told, ["metrics.listen has no effect in this version"]);
     assert_eq!(Config::default().without_effect(), [""; 0]);

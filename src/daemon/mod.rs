@@ -5,6 +5,7 @@
 
 mod orders;
 mod settings;
+mod sockets;
 mod state_dir;
 mod within;
 
@@ -12,16 +13,14 @@ pub use state_dir::{StateDir, StateDirError};
 pub use within::Within;
 
 use std::io::Write as _;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::admin::server::{Admin, default_token};
+use crate::admin::server::{Access, Admin, default_token};
 use crate::alerts::Alerts;
 use crate::clock::Clock;
 use crate::config::paths::{self, Environment};
@@ -174,6 +173,8 @@ struct Daemon {
     alerts: Alerts,
     admin: Admin,
     servers: Vec<Server>,
+    /// Of the admin faces; they go at a stop.
+    sockets: Vec<PathBuf>,
     listen: std::net::SocketAddr,
     maintenance: watch::Sender<MaintenanceOptions>,
     token_file: PathBuf,
@@ -187,7 +188,7 @@ impl Daemon {
         let egress = Egress::new(settings::egress(config)).map_err(|error| ServeError::Unusable(error.to_string()))?;
         let egress = Arc::new(egress);
         // The port comes first: a second daemon should not disturb anything before it notices.
-        let ingest_listener = bind_tcp(config.ingest.listen).await?;
+        let ingest_listener = sockets::bind_tcp(config.ingest.listen).await?;
         let listen = ingest_listener.local_addr().map_err(|error| ServeError::Io(error.to_string()))?;
         let (store, workers) = open_store(&setting.state_dir, sealer)?;
         let threads = spawn(workers)?;
@@ -201,7 +202,7 @@ impl Daemon {
         ensure_default_token(&store, &token_file).await?;
 
         let ingest_server = Server::new(settings::ingest(config, listen).limits);
-        let admin_options = settings::admin(config, listen, setting.config_file.as_deref())?;
+        let admin_options = settings::admin(config, listen, setting.config_file.as_deref(), store.clock().now())?;
         let connections = ingest_server.clone();
         let admin = Admin::new(
             store.clone(),
@@ -213,20 +214,18 @@ impl Daemon {
             move || connections.connections(),
         );
         let admin_server = Server::new(settings::ADMIN_LIMITS);
-        let admin_listener = bind_unix(&setting.socket, config.admin.group.as_deref()).await?;
-        serve_ingest(&ingest_server, Listener::Tcp(ingest_listener), &ingest);
+        let admin_listener = sockets::bind_unix(&setting.socket, config.admin.group.as_deref()).await?;
+        sockets::serve_ingest(&ingest_server, Listener::Tcp(ingest_listener), &ingest);
         if let Some(path) = &config.ingest.socket {
-            let listener = bind_unix(path, config.admin.group.as_deref()).await?;
-            serve_ingest(&ingest_server, Listener::Unix(listener), &ingest);
+            let listener = sockets::bind_unix(path, config.admin.group.as_deref()).await?;
+            sockets::serve_ingest(&ingest_server, Listener::Unix(listener), &ingest);
         }
-        let (server, service) = (admin_server.clone(), admin.clone());
-        tokio::spawn(async move {
-            let answer = move |peer, question, progress| {
-                let service = service.clone();
-                async move { service.answer(peer, question, progress).await }
-            };
-            server.serve(Listener::Unix(admin_listener), answer).await;
-        });
+        sockets::serve_admin(&admin_server, admin_listener, &admin, Access::Full);
+        let (mut servers, mut sockets) = (vec![ingest_server, admin_server], vec![setting.socket.clone()]);
+        if let Some((path, server)) = sockets::serve_read_only(&setting.socket, config, &admin).await? {
+            sockets.push(path);
+            servers.push(server);
+        }
         let mut parts = JoinSet::new();
         let running = dispatcher.clone();
         parts.spawn(async move { running.run().await });
@@ -237,7 +236,6 @@ impl Daemon {
         if store.journal().last_committed() > 0 {
             note(&store, "daemon.start", serde_json::json!({"version": env!("CARGO_PKG_VERSION")}));
         }
-        let servers = vec![ingest_server, admin_server];
         let daemon = Self {
             setting,
             store,
@@ -247,6 +245,7 @@ impl Daemon {
             alerts,
             admin,
             servers,
+            sockets,
             listen,
             maintenance,
             token_file,
@@ -295,15 +294,15 @@ impl Daemon {
         tracing::info!("stopping");
         // After a failure the answers under way are 503s, which should still get out.
         let patience = if failed { Duration::from_millis(500) } else { self.setting.patience };
-        let _ = std::fs::remove_file(&self.setting.socket);
-        let [ingest, admin] = [0, 1].map(|place| self.servers.get(place).cloned());
-        let stop_server = |server: Option<Server>| async move {
-            if let Some(server) = server {
-                server.stop(patience).await;
-            }
-        };
-        let (servers, dispatcher) = (async { tokio::join!(stop_server(ingest), stop_server(admin)) }, &self.dispatcher);
-        let (left, (), _) = tokio::join!(dispatcher.stop(patience), self.admin.stop(patience), servers);
+        for socket in &self.sockets {
+            let _ = std::fs::remove_file(socket);
+        }
+        let mut stopping = JoinSet::new();
+        for server in self.servers {
+            stopping.spawn(async move { server.stop(patience).await });
+        }
+        let (left, (), _) =
+            tokio::join!(self.dispatcher.stop(patience), self.admin.stop(patience), stopping.join_all());
         if left > 0 {
             tracing::warn!(left, "attempts did not end in time; they are made again after the next start");
         }
@@ -319,40 +318,25 @@ impl Daemon {
     /// Takes over a changed configuration file; a bad one changes nothing.
     fn reload(&mut self) {
         let taken = self.take_over_file();
-        let outcome = if taken { "taken over" } else { "refused" };
+        let outcome = if taken.is_ok() { "taken over" } else { "refused" };
         note(&self.store, "daemon.reload", serde_json::json!({"outcome": outcome}));
+        if let Err(reasons) = taken {
+            reasons.iter().for_each(|reason| tracing::error!("reload refused: {reason}"));
+            self.admin.reload_refused(&reasons.join("; "));
+        }
     }
 
-    /// `false` when it is as it was.
-    fn take_over_file(&mut self) -> bool {
-        let config = match Config::load(self.setting.config_file.as_deref()) {
-            Ok(config) => config,
-            Err(problems) => {
-                for problem in problems {
-                    tracing::error!("reload refused: {problem}");
-                }
-                return false;
-            }
-        };
-        let taken = || -> Result<_, ServeError> {
-            let file = self.setting.config_file.as_deref();
-            Ok((settings::dispatch(&config)?, settings::admin(&config, self.listen, file)?))
-        };
-        let updated = self.egress.update(settings::egress(&config));
-        match (taken(), updated) {
-            (Ok((dispatch, admin)), Ok(())) => {
-                self.dispatcher.reconfigure(dispatch);
-                self.admin.reconfigure(admin);
-            }
-            (Err(error), _) => {
-                tracing::error!("reload refused: {error}");
-                return false;
-            }
-            (_, Err(error)) => {
-                tracing::error!("reload refused: {error}");
-                return false;
-            }
-        }
+    /// Why everything is as it was, if it is.
+    fn take_over_file(&mut self) -> Result<(), Vec<String>> {
+        let all = |problems: Vec<Problem>| problems.iter().map(ToString::to_string).collect::<Vec<String>>();
+        let config = Config::load(self.setting.config_file.as_deref()).map_err(all)?;
+        let (file, read_at) = (self.setting.config_file.as_deref(), self.store.clock().now());
+        let one = |error: ServeError| vec![error.to_string()];
+        let dispatch = settings::dispatch(&config).map_err(one)?;
+        let admin = settings::admin(&config, self.listen, file, read_at).map_err(one)?;
+        self.egress.update(settings::egress(&config)).map_err(|error| vec![error.to_string()])?;
+        self.dispatcher.reconfigure(dispatch);
+        self.admin.reconfigure(admin);
         self.ingest.reconfigure(settings::ingest(&config, self.listen));
         self.maintenance.send_replace(settings::maintenance(&config));
         self.alerts.reconfigure(settings::alerts(&config));
@@ -365,7 +349,7 @@ impl Daemon {
         }
         self.setting.config = config;
         tracing::info!("the configuration was read again");
-        true
+        Ok(())
     }
 
     /// Tells whoever started it where things are and what to try.
@@ -418,52 +402,6 @@ fn note(store: &Store, action: &'static str, detail: serde_json::Value) {
 
 fn spawn(workers: Workers) -> Result<Vec<std::thread::JoinHandle<()>>, ServeError> {
     workers.spawn_threads().map_err(|error| ServeError::Io(format!("there are no threads: {error}")))
-}
-
-fn serve_ingest(server: &Server, listener: Listener, ingest: &Ingest) {
-    let (server, ingest) = (server.clone(), ingest.clone());
-    tokio::spawn(async move {
-        let answer = move |peer, question, progress| {
-            let ingest = ingest.clone();
-            async move { ingest.answer(peer, question, progress).await }
-        };
-        server.serve(listener, answer).await;
-    });
-}
-
-async fn bind_tcp(address: std::net::SocketAddr) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(address).await.map_err(|error| match error.kind() {
-        std::io::ErrorKind::AddrInUse => ServeError::InUse(format!(
-            "{address} is in use by another program; stop it, or set another [ingest] listen address"
-        )),
-        std::io::ErrorKind::PermissionDenied => {
-            ServeError::NotPermitted(format!("{address} can not be listened on: {error}"))
-        }
-        _ => ServeError::Unusable(format!("{address} (ingest.listen) can not be listened on: {error}")),
-    })
-}
-
-/// Binds a Unix socket, 0660. One that nobody listens on is left over, and replaced.
-async fn bind_unix(path: &Path, group: Option<&str>) -> Result<UnixListener, ServeError> {
-    let wrong = |error: std::io::Error| ServeError::Unusable(format!("{}: {error}", path.display()));
-    if let Ok(metadata) = std::fs::symlink_metadata(path) {
-        if !metadata.file_type().is_socket() {
-            return Err(ServeError::Unusable(format!("{} is there and is not a socket", path.display())));
-        }
-        if tokio::net::UnixStream::connect(path).await.is_ok() {
-            return Err(ServeError::InUse(format!("another program listens on {}", path.display())));
-        }
-        std::fs::remove_file(path).map_err(wrong)?;
-    }
-    let listener = UnixListener::bind(path).map_err(wrong)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(wrong)?;
-    if let Some(group) = group
-        && let Some(gid) = settings::group_id(group)
-        && let Err(error) = std::os::unix::fs::chown(path, None, Some(gid))
-    {
-        tracing::warn!(group, %error, "the socket could not be given to the group");
-    }
-    Ok(listener)
 }
 
 /// At the first start, makes a token and writes it where applications can be given it. The file

@@ -17,6 +17,7 @@ use crate::dispatch::{DispatchOptions, WireNames};
 use crate::domain::address::AddressPolicy;
 use crate::domain::email::check_address;
 use crate::domain::retry::{Backoff, RetryPlan};
+use crate::domain::time::Timestamp;
 use crate::egress::{EgressOptions, Names};
 use crate::http::Limits;
 use crate::ingest::{IngestOptions, SchemaMode};
@@ -132,6 +133,7 @@ pub(super) fn admin(
     config: &Config,
     listen: SocketAddr,
     config_file: Option<&Path>,
+    read_at: Timestamp,
 ) -> Result<AdminOptions, ServeError> {
     let delivery = &config.delivery;
     let defaults = Defaults {
@@ -151,6 +153,8 @@ pub(super) fn admin(
         ingest_listen: listen.to_string(),
         ingest_socket: config.ingest.socket.as_ref().map(|path| path.display().to_string()),
         config_file: config_file.map(|path| path.display().to_string()),
+        config_read_at: config_file.map(|_| read_at),
+        retention_days: config.retention.days.into(),
         trial: config.built_in_trial,
         floor: floor(config),
         names: names(config)?,
@@ -175,8 +179,11 @@ pub(super) fn needs_restart(before: &Config, after: &Config) -> Vec<&'static str
     keys
 }
 
-/// The id of a group in the system's list.
+/// The id of a group: its name in the system's list, or the number itself.
 pub(super) fn group_id(name: &str) -> Option<u32> {
+    if let Ok(number) = name.parse() {
+        return Some(number);
+    }
     let groups = std::fs::read_to_string("/etc/group").ok()?;
     groups.lines().find_map(|line| {
         let mut fields = line.split(':');

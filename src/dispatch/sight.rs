@@ -38,6 +38,12 @@ impl Dispatcher {
         self.shared.attempts.load(Ordering::Relaxed)
     }
 
+    /// Whether an exchange of the delivery is under way.
+    #[must_use]
+    pub fn is_sending(&self, id: DeliveryId) -> bool {
+        self.lanes().is_in_flight(id)
+    }
+
     /// How the lanes of these webhooks stand, in their order.
     #[must_use]
     pub fn survey(&self, webhooks: &[WebhookId], now: Now) -> Vec<Option<Standing>> {

@@ -9,11 +9,11 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use tokio::time::{Instant, sleep_until};
 
-use super::{Admin, Call, Refusal, Reply, reply};
+use super::{Access, Admin, Call, Refusal, Reply, reply};
 use crate::admin::protocol::ChangesView;
 use crate::store::Changed;
 
-/// Polls that wait at once; each is a connection.
+/// Polls that wait at once, of those who may do everything and of those who may look; each is a connection.
 pub(super) const POLLS_MAX: usize = 256;
 /// The longest that somebody may wait, in seconds.
 const WAIT_MAX: u64 = 60;
@@ -37,7 +37,11 @@ impl Admin {
             // Of another run: everything is new.
             return self.tell_changed(now);
         }
-        let Ok(_permit) = self.shared.polls.try_acquire() else {
+        let polls = match call.access {
+            Access::Full => &self.shared.polls,
+            Access::ReadOnly => &self.shared.polls_read_only,
+        };
+        let Ok(_permit) = polls.try_acquire() else {
             return Err(Refusal::Busy(format!("{POLLS_MAX} wait for changes already; ask with wait=0, or later")));
         };
         let _waiting = call.progress.waits();

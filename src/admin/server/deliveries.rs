@@ -119,9 +119,14 @@ impl Admin {
                 // Without it the row is shown with the webhook as it is now.
                 Entry::Vacant(new) => new.insert(self.shared.store.webhook_version(key.0, key.1).await.ok().flatten()),
             };
-            shown.push(views::delivery(found, config, then.as_ref(), self.hold(found).as_deref()));
+            shown.push(self.delivery_view(found, config, then.as_ref()));
         }
         shown
+    }
+
+    fn delivery_view(&self, found: &Found, config: &Config, then: Option<&Webhook>) -> DeliveryView {
+        let view = views::delivery(found, config, then, self.hold(found).as_deref());
+        DeliveryView { sending: self.shared.dispatcher.is_sending(found.id), ..view }
     }
 
     /// Why a delivery that is due waits.
@@ -138,7 +143,7 @@ impl Admin {
         let found = found.ok_or_else(|| gone(&id.to_string()))?;
         let config = self.shared.store.config();
         let then = self.shared.store.webhook_version(found.webhook, found.webhook_version).await.ok().flatten();
-        let mut view = views::delivery(&found, &config, then.as_ref(), self.hold(&found).as_deref());
+        let mut view = self.delivery_view(&found, &config, then.as_ref());
         view.attempts = Some(found.attempts.iter().map(views::attempt).collect());
         let sent_with = then.or_else(|| config.webhooks.get(&found.webhook).map(|now| Webhook::clone(now)));
         if let Some(prepared) = sent_with.and_then(|webhook| Prepared::new(webhook.into(), Ok(None))) {

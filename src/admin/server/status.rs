@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use http::{Method, StatusCode};
 
-use super::{Admin, Call, Refusal, Reply, reply};
+use super::{Access, Admin, Call, Refusal, Reply, reply};
 use crate::admin::protocol::{DiskStatus, EmailStatus, IndexStatus, IngestStatus, JournalStatus, Status, VerifyReport};
 use crate::domain::id::WebhookId;
 use crate::maintenance::free_space;
@@ -15,7 +15,8 @@ use crate::store::{IndexState, StoreError};
 impl Admin {
     pub(super) async fn status(&self, call: &Call) -> Reply {
         call.only(&Method::GET, "GET")?;
-        reply(StatusCode::OK, &self.report().await)
+        let report = self.report().await;
+        reply(StatusCode::OK, &Status { read_only: call.access == Access::ReadOnly, ..report })
     }
 
     /// The whole report. Never waits for the index.
@@ -53,9 +54,9 @@ impl Admin {
             config_file: options.config_file.clone(),
             trial: options.trial,
             read_only: false,
-            retention_days: 0,
-            config_read_at: None,
-            config_refused: None,
+            retention_days: options.retention_days,
+            config_read_at: options.config_read_at.map(|at| at.to_string()),
+            config_refused: self.shared.config_refused.load().as_ref().map(|why| String::clone(why)),
         };
         status.problems = problems(&status);
         status.problems.extend(mail_problem(&status.email, self.mailed_webhooks()));
@@ -188,6 +189,12 @@ fn problems(status: &Status) -> Vec<String> {
         problems.push(format!(
             "{} damaged stretches of the journal were set aside in {}/journal/quarantine; check the disk",
             status.journal.quarantined, status.disk.path
+        ));
+    }
+    if let Some(why) = &status.config_refused {
+        problems.push(format!(
+            "the configuration file was refused when it was read again, and what was in force still is: {why}; \
+             mend it (`postrider check-config`) and send SIGHUP"
         ));
     }
     for name in &status.failing_webhooks {
