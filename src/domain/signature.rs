@@ -28,6 +28,12 @@ pub struct SigningKey {
 impl SigningKey {
     /// The longest key, in bytes.
     pub const LENGTH_MAX: usize = 512;
+
+    /// A key of these bytes, which have to be drawn by chance, as Standard Webhooks writes keys.
+    #[must_use]
+    pub fn of_chance(chance: &[u8; 32]) -> Secret {
+        Secret::new(format!("whsec_{}", STANDARD.encode(chance)))
+    }
 }
 
 /// Signs bodies with one key; made once per version of a webhook, because setting up a key costs

@@ -380,6 +380,8 @@ const ROWS: &[Row] = &[
     hint(&[C::Schema], A::FoldAll, &["a"], "all", 4),
     hint(&[C::Schema], A::Example, &["x"], "example", 5),
     hint(&[C::Schema], A::CopyReference, &["y"], "copy", 6),
+    hint(&[C::Schema], A::NextItem, &["J"], "next type", 7),
+    row(&[C::Schema], A::PreviousItem, &["K"]),
     hint(&[C::Viewer], A::Search, &["/"], "search", 1),
     hint(&[C::Viewer], A::Pager, &["P"], "pager", 4),
     hint(&[C::Delivery], A::Search, &["/"], "search", 11),

@@ -14,9 +14,9 @@ use crate::admin::protocol::{
     AuditView, BulkCount, BulkRequest, ChangesView, DeliveryView, Done, EmailTested, EventTypeView, EventView, JobView,
     KeyView, NewTest, PageView, RevealView, StatsView, Status, TestView, VerifyReport, WebhookView,
 };
+use crate::domain::secret::Secret;
 
 /// Something that happened.
-#[derive(Debug)]
 pub enum Message {
     /// A key was pressed.
     Key(Key),
@@ -36,14 +36,35 @@ pub enum Message {
     Changes(Result<ChangesView, Trouble>),
     /// An editor was closed: what it was for, and the text or what went wrong.
     Edited(EditFor, Result<String, String>),
+    /// A signing key was made, as [`Effect::NewKey`] asks for.
+    NewKey(Secret),
     /// Something outside was done: a line to tell.
     Told(Result<String, String>),
     /// The program was asleep, or another program had the terminal; it has to be drawn anew.
     Resumed,
 }
 
+impl std::fmt::Debug for Message {
+    /// What is typed, pasted, edited or answered may be a secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Key(_) => "Key",
+            Self::Paste(_) => "Paste",
+            Self::Resize(..) => "Resize",
+            Self::Wheel(_) => "Wheel",
+            Self::Click(..) => "Click",
+            Self::Tick => "Tick",
+            Self::Answered(_) => "Answered",
+            Self::Changes(_) => "Changes",
+            Self::Edited(..) => "Edited",
+            Self::NewKey(_) => "NewKey",
+            Self::Told(_) => "Told",
+            Self::Resumed => "Resumed",
+        })
+    }
+}
+
 /// An answer, with what was asked.
-#[derive(Debug)]
 pub struct Answered {
     /// What was asked.
     pub ask: Ask,
@@ -133,8 +154,8 @@ pub enum Ask {
     Pause(String, String, bool),
     /// Active or not: id, name, which.
     Activate(String, String, bool),
-    /// Tests a webhook; without an id one that is not saved.
-    Test(Option<String>, Box<NewTest>),
+    /// Tests a webhook; without an id one that is not saved. The number tells the answer from others.
+    Test(Option<String>, Box<NewTest>, u64),
     /// Shows one secret: webhook, field.
     Reveal(String, String),
     /// Replaces the signing key: id, fields.
@@ -196,7 +217,6 @@ pub enum Part {
 }
 
 /// An answer to an [`Ask`].
-#[derive(Debug)]
 #[expect(missing_docs, reason = "each is named like the question it answers")]
 pub enum Got {
     Status(Box<Status>),
@@ -280,7 +300,6 @@ impl From<ClientError> for Trouble {
 }
 
 /// Something to be done outside.
-#[derive(Debug)]
 pub enum Effect {
     /// Ask the daemon.
     Ask(Ask),
@@ -300,6 +319,8 @@ pub enum Effect {
         /// What becomes of it.
         purpose: EditFor,
     },
+    /// Make a signing key of 32 bytes of chance, and answer with [`Message::NewKey`].
+    NewKey,
     /// Show a text in the pager.
     Page(String),
     /// Write a file that is not there yet.
@@ -319,6 +340,25 @@ pub enum Effect {
     Suspend,
     /// End.
     Quit,
+}
+
+impl std::fmt::Debug for Effect {
+    /// What is copied, edited or written may be a secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ask(ask) => write!(f, "{ask:?}"),
+            Self::Copy { what, .. } => write!(f, "Copy({what})"),
+            Self::Edit { purpose, .. } => write!(f, "Edit({purpose:?})"),
+            Self::NewKey => f.write_str("NewKey"),
+            Self::Page(_) => f.write_str("Page"),
+            Self::Write { path, .. } => write!(f, "Write({})", path.display()),
+            Self::Remember(remembered) => write!(f, "{remembered:?}"),
+            Self::Mouse(on) => write!(f, "Mouse({on})"),
+            Self::Redraw => f.write_str("Redraw"),
+            Self::Suspend => f.write_str("Suspend"),
+            Self::Quit => f.write_str("Quit"),
+        }
+    }
 }
 
 /// What is remembered from one time to the next.

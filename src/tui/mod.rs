@@ -50,6 +50,8 @@ use self::shell::Shell;
 use self::terminal::{Screen, restore};
 use crate::admin::client::Caller;
 use crate::clock::Clock;
+use crate::domain::signature::SigningKey;
+use crate::random::Random;
 
 /// What the UI is started with.
 #[derive(Debug)]
@@ -227,13 +229,12 @@ impl Program {
             }
             Effect::Edit { text, suffix, purpose } => {
                 let edited = self.aside(|programs| programs.edit(&text, suffix))?;
-                let message = Message::Edited(purpose, edited);
-                let effects = update::update(&mut self.model, message, self.clock.now());
-                for effect in effects.0 {
-                    if self.perform(effect)? {
-                        return Ok(true);
-                    }
-                }
+                return self.follow(Message::Edited(purpose, edited));
+            }
+            Effect::NewKey => {
+                let mut chance = [0; 32];
+                Random::Os.fill(&mut chance);
+                return self.follow(Message::NewKey(SigningKey::of_chance(&chance)));
             }
             Effect::Page(text) => {
                 if let Err(why) = self.aside(|programs| programs.page(&text))? {
@@ -247,6 +248,17 @@ impl Program {
             Effect::Remember(what) => {
                 // Not worth a word: the next start sorts as ever.
                 let _ = self.state_file.as_ref().map(|file| settings::remember(file, &what));
+            }
+        }
+        Ok(false)
+    }
+
+    /// What was done has a consequence at once.
+    fn follow(&mut self, message: Message) -> io::Result<bool> {
+        let effects = update::update(&mut self.model, message, self.clock.now());
+        for effect in effects.0 {
+            if self.perform(effect)? {
+                return Ok(true);
             }
         }
         Ok(false)

@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use tui_input::Input;
 
+use super::dialog::Choice;
 use super::keymap::{Action, Context, Keymap};
 use super::keys::Key;
 use super::message::{Answered, Ask, Effects};
@@ -19,7 +20,7 @@ use super::screen::system::SystemTab;
 use super::screen::viewer::Wanted;
 use super::screen::webhooks::WebhooksTab;
 use super::text::Glyphs;
-use super::theme::Theme;
+use super::theme::{Role, Theme};
 use super::view::pen::Pen;
 use crate::admin::protocol::{ChangesView, EventTypeView, StatsView, Status, WebhookStats, WebhookView};
 use crate::domain::time::Timestamp;
@@ -164,6 +165,10 @@ pub trait Page {
     fn remark(&self, _model: &Model) -> String {
         String::new()
     }
+    /// What the line above the hints says while nothing else is to be said.
+    fn status(&self, _model: &Model) -> Option<(String, Role)> {
+        None
+    }
     /// Does an action. [`Action::Back`] and [`Action::Leave`] come here first.
     fn act(&mut self, model: &mut Model, action: Action, out: &mut Effects) -> Fate;
     /// A key before it is looked up; `None` when it is no text to it.
@@ -176,6 +181,8 @@ pub trait Page {
     }
     /// An answer of the daemon, its own or another's.
     fn answered(&mut self, _model: &mut Model, _answered: &Answered, _out: &mut Effects) {}
+    /// What was chosen in a dialog that it opened.
+    fn chosen(&mut self, _model: &mut Model, _choice: Choice, _out: &mut Effects) {}
     /// The text of a closed editor.
     fn edited(&mut self, _model: &mut Model, _text: &str, _out: &mut Effects) {}
     /// The search line was filled in.
@@ -190,6 +197,10 @@ pub trait Page {
     fn view(&self, model: &Model, pen: &mut Pen<'_>);
     /// Whether something would be lost if the program ended now.
     fn is_edited(&self) -> bool {
+        false
+    }
+    /// Whether an answer or a choice has ended it: it closes by itself.
+    fn is_done(&self) -> bool {
         false
     }
 }
@@ -327,6 +338,8 @@ pub struct Model {
     pub wanted: Vec<(Wanted, String)>,
     /// The job that was asked for by its id, and is shown when it is there.
     pub wanted_job: Option<String>,
+    /// Tests that were begun; tells which answer belongs to which.
+    pub tickets: u64,
 }
 
 impl Model {
@@ -373,6 +386,7 @@ impl Model {
             history: Vec::new(),
             wanted: Vec::new(),
             wanted_job: None,
+            tickets: 0,
         }
     }
 

@@ -177,8 +177,8 @@ async fn change(client: &Client, ask: &Ask) -> Result<Got, ClientError> {
             let fields = Value::from_iter([("active", Value::Bool(*active))]);
             hook(client.change_webhook(id, &fields).await?)
         }
-        Ask::Test(Some(id), test) => Got::Tested(Box::new(client.test_webhook(id, test).await?)),
-        Ask::Test(None, test) => Got::Tested(Box::new(client.test_unsaved(test).await?)),
+        Ask::Test(Some(id), test, _) => Got::Tested(Box::new(client.test_webhook(id, test).await?)),
+        Ask::Test(None, test, _) => Got::Tested(Box::new(client.test_unsaved(test).await?)),
         Ask::Reveal(id, field) => Got::Secret(client.secret(id, field).await?),
         Ask::RotateKey(id, fields) => nothing(client.rotate_key(id, fields).await)?,
         Ask::Resend(id) => Got::Resent(client.resend(id).await?.warnings),

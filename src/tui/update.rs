@@ -11,6 +11,7 @@ mod prompt;
 
 pub use fresh::wake_in;
 
+use super::dialog::Choice;
 use super::keymap::{Action, Context};
 use super::keys::{Code, Key};
 use super::message::{Ask, Effect, Effects, Message};
@@ -35,10 +36,12 @@ pub fn update(model: &mut Model, message: Message, now: Timestamp) -> Effects {
         Message::Answered(answered) => answers::take(model, *answered, &mut out),
         Message::Changes(changes) => changed = answers::changed(model, changes),
         Message::Edited(purpose, result) => answers::edited(model, purpose, result, &mut out),
+        Message::NewKey(key) => super::dialog::choose(model, Choice::Key(key), &mut out),
         Message::Told(Ok(text)) => model.say(text),
         Message::Told(Err(text)) => model.complain(text),
         Message::Resumed => out.push(Effect::Redraw),
     }
+    model.pages.retain(|page| !page.is_done());
     fresh::refresh(model, changed, &mut out);
     out
 }

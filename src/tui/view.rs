@@ -187,6 +187,8 @@ fn bottom(model: &Model, pen: &mut Pen<'_>) {
     }
     if let Link::Lost(_, why) = &model.link {
         pen.text(1, said, &format!("! {why}; trying again, nothing typed is lost"), Role::Bad);
+    } else if let Some((text, role)) = model.pages.last().and_then(|page| page.status(model)) {
+        pen.text(1, said, &text, role);
     } else if !model.deliveries.marked.is_empty() && model.tab == Tab::Deliveries && model.pages.is_empty() {
         let number = model.deliveries.marked.len();
         pen.text(1, said, &format!("{number} marked.  R: resend {number}   X: stop {number}   Esc: clear"), Role::Text);

@@ -218,9 +218,13 @@ fn nothing_from_outside_reaches_the_terminal_raw() {
         terminal.send(keys.as_bytes());
         terminal.shows(text);
     }
-    for (key, text) in
-        [("J", "Tab: attempts"), ("v", "payload, "), ("q", "Tab: attempts"), ("q", "(recently sent)"), ("4", "[4 Events]")]
-    {
+    for (key, text) in [
+        ("J", "Tab: attempts"),
+        ("v", "payload, "),
+        ("q", "Tab: attempts"),
+        ("q", "(recently sent)"),
+        ("4", "[4 Events]"),
+    ] {
         terminal.send(key.as_bytes());
         terminal.shows(text);
     }

@@ -82,7 +82,7 @@ impl EventPage {
         self.deliveries().unwrap_or_default().iter().map(|one| one.id.clone()).collect()
     }
 
-    fn chosen(&self) -> Option<&DeliveryView> {
+    fn at_cursor(&self) -> Option<&DeliveryView> {
         let selected = self.list.selected.as_deref()?;
         self.deliveries()?.iter().find(|one| one.id == selected)
     }
@@ -147,7 +147,7 @@ impl Page for EventPage {
             Action::Next | Action::Previous => {
                 self.focus = if self.focus == Focus::Payload { Focus::Deliveries } else { Focus::Payload };
             }
-            Action::Open => match self.chosen().cloned() {
+            Action::Open => match self.at_cursor().cloned() {
                 Some(one) => delivery::open(model, &one, out),
                 None => model.say("it has no delivery to open"),
             },

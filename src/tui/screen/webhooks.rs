@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::admin::client::draft;
 use crate::admin::protocol::{DeliveryView, WebhookView};
+use crate::tui::dialog::rewrite::Rewrite;
 use crate::tui::dialog::{confirm, trial};
 use crate::tui::keymap::Action;
 use crate::tui::listing::Listing;
@@ -15,7 +16,7 @@ use crate::tui::screen::overview::{percent, sparkline, tries};
 use crate::tui::screen::{deliveries, form, schema, words};
 use crate::tui::text::{Shown, count, plural, short_url, shown_text, span, took, words as spelled};
 use crate::tui::theme::Role;
-use crate::tui::update::{act_in_tab, change, remember};
+use crate::tui::update::{act_in_tab, change, is_linked, remember};
 use crate::tui::view::pen::Pen;
 use crate::tui::view::table::{Cell, Column, Table, cell, text};
 
@@ -192,7 +193,7 @@ pub(crate) fn act_on(model: &mut Model, action: Action, hook: &WebhookView, out:
             model.prompt = Some(Prompt::new(asking, "name of the copy: ").with(format!("{}-copy", hook.name)));
         }
         Action::Recent => deliveries::show_webhook(model, &hook.id),
-        Action::Schema => schema::open(model, hook.event_types.first().map_or("*", String::as_str)),
+        Action::Schema => schema::open_types(model, &hook.event_types),
         Action::CopyReference => copy(out, hook.name.clone(), "the name"),
         Action::CopyPayload => copy(out, hook.url.clone(), "the URL"),
         Action::Editor => edit(model, hook, out),
@@ -207,9 +208,7 @@ fn copy(out: &mut Effects, text: String, what: &str) {
 /// Tests a webhook as it is saved.
 pub(crate) fn test(model: &mut Model, id: &str, out: &mut Effects) {
     let Some(hook) = model.hook(id).cloned() else { return };
-    let dialog = trial::Trial::of_saved(&hook);
-    change(model, dialog.ask(), out);
-    model.dialogs.push(Box::new(dialog));
+    trial::open(model, trial::Trial::of_saved(&hook), out);
 }
 
 /// Opens a webhook as TOML in an editor: what can be configured, without secrets.
@@ -225,23 +224,24 @@ fn edit(model: &mut Model, hook: &WebhookView, out: &mut Effects) {
 
 /// The editor was closed. Only what was changed is asked for, with the version that was edited.
 pub(crate) fn edited(model: &mut Model, id: &str, version: u32, text: &str, out: &mut Effects) {
-    let Some(hook) = model.hook(id).cloned() else { return model.complain("that webhook is gone") };
+    let Some(before) = model.hook(id).cloned() else {
+        return model.complain("this webhook is not there any more; nothing was changed");
+    };
     if text.trim().is_empty() {
         return model.say("the text was empty: nothing was changed");
     }
-    match draft::changed(&hook, text) {
-        Ok(changes) if changes.is_empty() => model.say("nothing was changed"),
+    // The dialog has the text until it is saved, so that a mistake loses nothing.
+    let dialog = match draft::changed(&before, text) {
+        Err(why) => Rewrite::wrong(before, version, text, why),
+        Ok(changes) if changes.is_empty() => return model.say("nothing was changed"),
+        Ok(_) if !is_linked(model) => Rewrite::wrong(before, version, text, "the daemon does not answer".to_owned()),
         Ok(mut changes) => {
             changes.insert("version".to_owned(), version.into());
-            change(model, Ask::Change(id.to_owned(), Box::new(Value::Object(changes))), out);
+            out.ask(Ask::Change(id.to_owned(), Box::new(Value::Object(changes.clone()))));
+            Rewrite::sent(before, version, text, changes)
         }
-        Err(why) => {
-            // What was written is not lost: the editor opens on it again.
-            model.complain(why);
-            let purpose = EditFor::Webhook { id: id.to_owned(), version };
-            out.push(Effect::Edit { text: text.to_owned(), suffix: ".toml", purpose });
-        }
-    }
+    };
+    model.dialogs.push(Box::new(dialog));
 }
 
 pub(crate) fn search(model: &mut Model, text: &str) {

@@ -88,12 +88,7 @@ fn take_list(model: &mut Model, answered: Answered) {
 /// was refused is told.
 fn failed(model: &mut Model, ask: &Ask, trouble: &Trouble) {
     let told = match ask {
-        // The form tells these itself, field by field.
-        Ask::Create(..) | Ask::Change(..) | Ask::Replace(..)
-            if model.pages.iter().any(|page| page.context() == Context::Form) =>
-        {
-            return;
-        }
+        Ask::Create(..) | Ask::Change(..) | Ask::Replace(..) | Ask::RotateKey(..) if is_waited_for(model) => return,
         Ask::Test(..)
         | Ask::Count(..)
         | Ask::Start(..)
@@ -109,6 +104,11 @@ fn failed(model: &mut Model, ask: &Ask, trouble: &Trouble) {
         _ => trouble.words().to_owned(),
     };
     model.complain(told);
+}
+
+/// A form or a dialog tells what came of a change, better than it could be told here.
+fn is_waited_for(model: &Model) -> bool {
+    model.pages.iter().any(|page| page.context() == Context::Form) || !model.dialogs.is_empty()
 }
 
 fn done(model: &mut Model, ask: &Ask, got: &Got, out: &mut Effects) {
@@ -146,7 +146,11 @@ fn done(model: &mut Model, ask: &Ask, got: &Got, out: &mut Effects) {
             model.expire(&[Topic::Webhooks]);
         }
         (Ask::CloneWebhook(..), Got::Webhook(hook)) => cloned(model, hook),
-        (Ask::Create(_) | Ask::Change(..) | Ask::Replace(..), Got::Webhook(_)) => {
+        (Ask::Create(_) | Ask::Change(..) | Ask::Replace(..) | Ask::RotateKey(..), Got::Webhook(hook)) => {
+            if matches!(ask, Ask::Change(..)) && !is_waited_for(model) {
+                // Nobody waits for it: it was an undo.
+                model.say(format!("{} is as it was before", hook.name));
+            }
             model.expire(&[Topic::Webhooks, Topic::Stats]);
         }
         (Ask::Resend(_), Got::Resent(warnings)) => {
