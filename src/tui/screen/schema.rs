@@ -65,7 +65,11 @@ pub(crate) fn open_types(model: &mut Model, names: &[String]) {
         return model.say("the event types are not known yet; try again in a moment");
     }
     if types.is_empty() {
-        model.say(if names.is_empty() { "no event type is chosen yet" } else { "it gets every event: choose one type" });
+        model.say(if names.is_empty() {
+            "no event type is chosen yet"
+        } else {
+            "it gets every event: choose one type"
+        });
         let dialog = picker::EventTypes::one(model);
         return model.dialogs.push(Box::new(dialog));
     }

@@ -84,8 +84,7 @@ fn lost_values(draft: &Draft) -> Vec<(Field, String)> {
     for (at, header) in draft.headers.iter().enumerate().filter(|(_, header)| header.is_kept()) {
         let Some(kept_as) = &header.kept_as else { continue };
         let name = header.name.value();
-        let before =
-            draft.headers[..at].iter().filter(|other| other.name.value().eq_ignore_ascii_case(name)).count();
+        let before = draft.headers[..at].iter().filter(|other| other.name.value().eq_ignore_ascii_case(name)).count();
         if !name.eq_ignore_ascii_case(kept_as) {
             problems.push((Field::HeaderValue(at), "has to be typed again under another name".to_owned()));
         } else if header.same_before != before {

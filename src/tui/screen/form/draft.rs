@@ -426,7 +426,9 @@ impl Draft {
     pub(super) fn for_create(&self) -> Map<String, Value> {
         let blank = Self::blank().document();
         let mut document = self.document();
-        document.retain(|name, value| ["name", "url", "event_types"].contains(&name.as_str()) || blank.get(name) != Some(value));
+        document.retain(|name, value| {
+            ["name", "url", "event_types"].contains(&name.as_str()) || blank.get(name) != Some(value)
+        });
         if let Some(Value::Object(retry)) = document.get_mut("retry")
             && !self.exponential
         {

@@ -252,7 +252,9 @@ impl Form {
         let (typed, name) = match (self.draft.secret(field), field) {
             (Some(secret), _) => (secret.typed().map(str::to_owned), field.secret_name().map(str::to_owned)),
             (None, Field::HeaderName(at) | Field::HeaderValue(at)) => match self.draft.headers.get(at) {
-                Some(header) if header.is_kept() => (None, header.kept_as.clone().map(|name| format!("headers.{name}"))),
+                Some(header) if header.is_kept() => {
+                    (None, header.kept_as.clone().map(|name| format!("headers.{name}")))
+                }
                 Some(header) if header.secret => (Some(header.value.value().to_owned()), None),
                 _ => return model.say("it is no secret"),
             },
@@ -267,7 +269,7 @@ impl Form {
         }
         if let Some(typed) = typed {
             let until = model.now.plus(SHOWN_FOR);
-            self.revealed = Some(Revealed { field, value: Secret::new(typed), until });
+            self.revealed = Some(Revealed { field, value: Secret::new(typed), until, noted: false });
             return;
         }
         let there = self.draft.secret(field).is_none_or(|secret| secret.set && !secret.cleared);
@@ -312,7 +314,8 @@ impl Form {
             field => self.draft.input(field).map_or("", Input::value),
         };
         let many = field.is_pem() || matches!(field, Field::Request | Field::Value(_));
-        let text = if many { text.trim_end().to_owned() } else { text.split_whitespace().collect::<Vec<_>>().join(" ") };
+        let text =
+            if many { text.trim_end().to_owned() } else { text.split_whitespace().collect::<Vec<_>>().join(" ") };
         let text = if field.is_pem() && !text.is_empty() { format!("{text}\n") } else { text };
         if text.trim_end() == before.trim_end() {
             return model.say("nothing was changed");
