@@ -182,6 +182,7 @@ pub(crate) fn changes(revision: u64) -> ChangesView {
 /// What the daemon of these tests says.
 pub(crate) fn fixture(ask: &Ask) -> Option<Got> {
     let page = |rows| PageView { items: rows, cursor: None };
+    let json = |bytes: &[u8]| Got::Payload { content_type: "application/json".to_owned(), bytes: bytes.to_vec() };
     Some(match ask {
         Ask::Status => Got::Status(Box::new(status())),
         Ask::Stats => Got::Stats(Box::new(stats())),
@@ -221,6 +222,8 @@ pub(crate) fn fixture(ask: &Ask) -> Option<Got> {
             content_type: "application/json".to_owned(),
             bytes: include_bytes!("../catalog/examples/AML_MONITORING.json").to_vec(),
         },
+        Ask::TypeSchema(_) => json(include_bytes!("../catalog/schemas/AML_MONITORING.json")),
+        Ask::TypeExample(_) => json(include_bytes!("../catalog/examples/AML_MONITORING.json")),
         Ask::Keys => Got::Keys(Vec::new()),
         Ask::Audit(..) => Got::Audit(PageView { items: Vec::new(), cursor: None }),
         Ask::Resend(_) => Got::Resent(Vec::new()),
@@ -373,7 +376,7 @@ pub(crate) fn webhooks() -> Vec<WebhookView> {
         set: value.is_none(),
     };
     let watch = WebhookView {
-        headers: vec![header("X-Env", Some("prod")), header("Authorization", None)],
+        headers: vec![header("X-Env", Some("prod")), header("X-Api-Key", None)],
         oauth: Some(OAuthView {
             endpoint: "https://auth.example.net/token".to_owned(),
             token: secret(true),

@@ -111,9 +111,7 @@ pub(super) fn act(model: &mut Model, action: Action, out: &mut Effects) {
         let stays = fate == Fate::Stay && tab_of(action).is_none_or(|_| page.is_edited());
         if stays {
             model.pages.insert(at.min(model.pages.len()), page);
-        } else if tab_of(action).is_some() && commands::may_leave(model) {
-            // Help and a schema can lie over a form that is not saved.
-            model.pages.clear();
+        } else if tab_of(action).is_some() {
             go_to(model, action);
         }
         return;
@@ -147,8 +145,12 @@ fn go_to(model: &mut Model, action: Action) -> bool {
     true
 }
 
-/// Shows a tab, without any page over it.
+/// Shows a tab, without any page over it; a page that would lose something is shown instead.
 pub(super) fn show(model: &mut Model, tab: Tab) {
+    if let Some(edited) = model.pages.iter().rposition(|page| page.is_edited()) {
+        model.pages.truncate(edited + 1);
+        return model.complain("there are changes that are not saved; save them, or leave with Esc, first");
+    }
     model.tab = tab;
     model.shift = 0;
     model.pages.clear();

@@ -49,9 +49,8 @@ impl Conflict {
 
     fn said(&self) -> String {
         match self.rows.iter().filter(|row| row.is_real()).count() {
-            0 => "No field was changed by both: Keep mine saves yours beside theirs.".to_owned(),
-            1 => "1 field (!) was changed by both: Keep mine overwrites it.".to_owned(),
-            number => format!("{number} fields (!) were changed by both: Keep mine overwrites these."),
+            0 => "Nothing was changed by both: Keep mine keeps all.".to_owned(),
+            number => format!("{number} changed by both (!): Keep mine takes yours."),
         }
     }
 }
@@ -85,8 +84,11 @@ impl Dialog for Conflict {
         inside.text(1, 0, &self.said(), Role::Text);
         let (width, height) = (inside.width(), inside.height());
         let rows = height.saturating_sub(4).max(1);
-        let columns =
-            [Column::new("FIELD", 16).grows(1), Column::new("YOURS", 14).grows(2), Column::new("THEIRS", 14).grows(2)];
+        let columns = [
+            Column::new("FIELD", 14).grows(1),
+            Column::new("YOURS", 14).grows(2).middle(),
+            Column::new("THEIRS", 14).grows(2).middle(),
+        ];
         let table = Table::new(&columns, width, 0);
         let mut part = inside.part(0, 1, width, rows + 1);
         table.headings(&mut part, 0, None);

@@ -14,7 +14,7 @@ use crate::tui::keys::{Code, Key};
 use crate::tui::message::Effects;
 use crate::tui::model::{Dialog, Fate, Model};
 use crate::tui::screen::schema;
-use crate::tui::text::plural;
+use crate::tui::text::{plural, wrapped};
 use crate::tui::theme::Role;
 use crate::tui::update::{insert, type_into};
 use crate::tui::view::pen::Pen;
@@ -191,9 +191,21 @@ impl EventTypes {
         };
         let name = name_of(entry).unwrap_or_default();
         let x = pen.text(2, y, tick(&name), Role::Text);
-        let x = pen.text(x, y, &label, Role::Text).max(if pen.width() > 70 { 36 } else { x });
-        if x + 12 < pen.width() {
-            pen.text(x + 2, y, &meaning, Role::Dim);
+        let x = pen.text(x, y, &label, Role::Text);
+        if pen.width() > 66 {
+            pen.text(x.max(37) + 2, y, &meaning, Role::Dim);
+        }
+    }
+
+    /// What the chosen one means, in full.
+    fn meaning(&self, entry: Option<&Entry>) -> String {
+        match entry {
+            Some(Entry::All) => "all types there are and will be".to_owned(),
+            Some(Entry::Other(_)) => "a name as typed; the daemon says whether it takes it".to_owned(),
+            Some(Entry::Type(name)) => {
+                self.types.iter().find(|one| one.name == *name).map_or(String::new(), |one| one.meaning.clone())
+            }
+            _ => String::new(),
         }
     }
 }
@@ -246,7 +258,8 @@ impl Dialog for EventTypes {
 
     fn view(&self, _model: &Model, pen: &mut Pen<'_>) {
         let columns = pen.width().saturating_sub(8).min(92);
-        let rows = pen.height().saturating_sub(if pen.height() < 20 { 2 } else { 6 }).min(34);
+        let most = self.types.len() + GROUPS.len() + 5;
+        let rows = pen.height().saturating_sub(if pen.height() < 20 { 2 } else { 6 }).min(most);
         let title = if self.ticked.is_some() { "Event types" } else { "Choose an event type" };
         let mut inside = pen.dialog(columns, rows, title, &self.foot());
         let x = inside.text(1, 0, "find: ", Role::Key);
@@ -268,7 +281,11 @@ impl Dialog for EventTypes {
             .filter(|(_, entry)| !matches!(entry, Entry::Heading(_)))
             .nth(self.at)
             .map_or(0, |(place, _)| place);
-        let shown = height.saturating_sub(1).max(1);
+        let meaning = wrapped(&self.meaning(entries.get(place)), width.saturating_sub(3));
+        for (y, line) in meaning.iter().take(2).enumerate() {
+            inside.text(2, height.saturating_sub(2) + y, line, Role::Text);
+        }
+        let shown = height.saturating_sub(3).max(1);
         // A little of what comes next is seen, too.
         let top = (place + 2).saturating_sub(shown).min(entries.len().saturating_sub(shown)).min(place);
         for (y, (number, entry)) in entries.iter().enumerate().skip(top).take(shown).enumerate() {

@@ -116,7 +116,12 @@ impl Dialog for Rewrite {
             inside.text(1, 1, "saving ...", Role::Text);
             return;
         };
-        let lines: Vec<String> = wrong.iter().flat_map(|line| wrapped(line, width.saturating_sub(4))).collect();
+        let room = width.saturating_sub(4);
+        let fold = |line: &str| {
+            // What points into the text keeps its blanks.
+            if crate::tui::text::width(line) <= room { vec![line.to_owned()] } else { wrapped(line, room) }
+        };
+        let lines: Vec<String> = wrong.iter().flat_map(|text| text.trim_end().lines().flat_map(fold)).collect();
         let foot = "Tab: move   Enter: the chosen button";
         let mut inside = pen.dialog(width, lines.len() + 6, &title, foot);
         inside.text(1, 0, "Not saved; your text is kept.", Role::Text);

@@ -55,34 +55,39 @@ impl Trial {
     }
 
     /// The lines of the dialog, its buttons apart.
-    fn lines(&self, columns: usize) -> Vec<Vec<Span>> {
+    fn lines(&self, columns: usize, small: bool) -> Vec<Vec<Span>> {
         match &self.result {
-            None => vec![
-                vec![span("testing ...", Role::Waiting)],
-                Vec::new(),
-                vec![span("It goes the way of a delivery, and ends within the webhook's timeout.", Role::Dim)],
-                vec![span("Esc closes this; the answer is dropped then.", Role::Dim)],
-            ],
+            None => {
+                let mut lines = vec![vec![span("testing ...", Role::Waiting)], Vec::new()];
+                let said = "It goes the way of a delivery, and ends within the webhook's timeout. Esc closes \
+                            this; the answer is dropped then.";
+                lines.extend(wrapped(said, columns).into_iter().map(|line| vec![span(line, Role::Dim)]));
+                lines
+            }
             Some(Err(why)) => {
                 let mut lines = vec![vec![span("NOT TESTED", Role::Bad)], Vec::new()];
                 let wrapped = why.iter().flat_map(|line| wrapped(line, columns));
                 lines.extend(wrapped.map(|line| vec![span(line, Role::Text)]));
                 lines
             }
-            Some(Ok(view)) => self.of_view(view, columns),
+            Some(Ok(view)) => self.of_view(view, columns, small),
         }
     }
 
-    fn of_view(&self, view: &TestView, columns: usize) -> Vec<Vec<Span>> {
-        let mut lines = vec![verdict(view), Vec::new()];
-        for step in &view.steps {
-            lines.extend(step_lines(step, columns));
-        }
-        lines.push(Vec::new());
+    fn of_view(&self, view: &TestView, columns: usize, small: bool) -> Vec<Vec<Span>> {
+        let mut lines = vec![verdict(view)];
         let cause = view.steps.iter().find_map(|step| step.cause.as_deref().filter(|_| step.state == "failed"));
-        if let Some(cause) = cause {
-            let told = wrapped(&format!("Likely cause: {cause}."), columns);
-            lines.extend(told.into_iter().map(|line| vec![span(line, Role::Heading)]));
+        let cause = cause.map_or(Vec::new(), |cause| wrapped(&format!("Likely cause: {cause}."), columns));
+        let cause = cause.into_iter().map(|line| vec![span(line, Role::Heading)]);
+        let steps = view.steps.iter().flat_map(|step| step_lines(step, columns));
+        if small {
+            // What matters most is seen without scrolling.
+            lines.extend(cause.chain(steps));
+        } else {
+            lines.push(Vec::new());
+            lines.extend(steps);
+            lines.push(Vec::new());
+            lines.extend(cause);
         }
         let values = if self.unsaved { "The values of the form were used; nothing was saved." } else { "" };
         let size = bytes(view.payload_bytes as u64);
@@ -194,7 +199,7 @@ impl Dialog for Trial {
             _ => {}
         }
         // Never beyond the end, whatever the size of the screen.
-        self.top = self.top.min(self.lines(40).len());
+        self.top = self.top.min(self.lines(40, false).len());
         Fate::Stay
     }
 
@@ -214,7 +219,7 @@ impl Dialog for Trial {
 
     fn view(&self, _model: &Model, pen: &mut Pen<'_>) {
         let columns = 72.min(pen.width().saturating_sub(4));
-        let lines = self.lines(columns.saturating_sub(2));
+        let lines = self.lines(columns.saturating_sub(2), pen.height() < 18);
         let foot = match &self.result {
             None => "Esc: close",
             Some(Ok(view)) if view.request.is_some() => "t: again   v: request   C: copy curl   Esc: close",

@@ -11,7 +11,11 @@ mod facts;
 pub mod field;
 mod layout;
 mod pane;
+#[cfg(test)]
+mod pictures;
 mod saving;
+#[cfg(test)]
+mod tests;
 mod typing;
 
 use std::cell::Cell;
@@ -44,6 +48,8 @@ struct Revealed {
     field: Field,
     value: Secret,
     until: Timestamp,
+    /// The daemon told it, and noted that.
+    noted: bool,
 }
 
 /// The form.
@@ -96,7 +102,9 @@ pub(crate) fn create(model: &mut Model) {
 impl Form {
     fn of(hook: WebhookView) -> Self {
         let base = Draft::of(&hook);
-        Self { hook: Some(Box::new(hook)), draft: base.clone(), base, ..Self::blank() }
+        let mut form = Self { hook: Some(Box::new(hook)), draft: base.clone(), base, ..Self::blank() };
+        form.judge();
+        form
     }
 
     fn blank() -> Self {
@@ -280,6 +288,9 @@ impl Page for Form {
     }
 
     fn title(&self) -> String {
+        if let (Some(hook), 0) = (&self.hook, self.number_of_changes()) {
+            return hook.name.clone();
+        }
         let changes = match self.number_of_changes() {
             0 => String::new(),
             number => format!(", {}", plural(number as u64, "change", "changes")),
@@ -309,7 +320,10 @@ impl Page for Form {
         }
         let key = self.focus.action().and_then(|action| Some((typing::key_of(model, action)?, action)));
         let key = key.map_or(String::new(), |(key, action)| format!("  {key}: {}", action.help()));
-        Some((format!("{label}: {}{key}", self.focus.help()), Role::Text))
+        let text = format!("{label}: {}", self.focus.help());
+        // A hint that would be cut says less than none.
+        let fits = text.len() + key.len() + 2 <= usize::from(model.size.0);
+        Some((if fits { text + &key } else { text }, Role::Text))
     }
 
     fn act(&mut self, model: &mut Model, action: Action, out: &mut Effects) -> Fate {
@@ -328,10 +342,10 @@ impl Page for Form {
             Action::NewKey | Action::Reveal | Action::Editor => self.special(model, action, out),
             Action::AddHeader | Action::RemoveHeader | Action::SecretHeader => self.entries(model, action),
             // Another tab was chosen.
-            Action::Overview | Action::Webhooks | Action::Deliveries | Action::Events | Action::System => {
-                if self.is_edited() {
-                    return self.leave(model);
-                }
+            Action::Overview | Action::Webhooks | Action::Deliveries | Action::Events | Action::System
+                if self.is_edited() =>
+            {
+                return self.leave(model);
             }
             _ => {}
         }
@@ -380,7 +394,10 @@ impl Page for Form {
     }
 
     fn wake(&self, model: &Model) -> Option<Duration> {
-        self.revealed.as_ref().map(|revealed| revealed.until.since(model.now))
+        // It counts down in seconds.
+        let left = self.revealed.as_ref()?.until.since(model.now);
+        let part = Duration::from_nanos(left.subsec_nanos().into());
+        Some(if part.is_zero() { left.min(Duration::from_secs(1)) } else { part })
     }
 
     fn view(&self, model: &Model, pen: &mut Pen<'_>) {

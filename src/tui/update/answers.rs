@@ -147,11 +147,7 @@ fn done(model: &mut Model, ask: &Ask, got: &Got, out: &mut Effects) {
         }
         (Ask::CloneWebhook(..), Got::Webhook(hook)) => cloned(model, hook),
         (Ask::Create(_) | Ask::Change(..) | Ask::Replace(..) | Ask::RotateKey(..), Got::Webhook(hook)) => {
-            if matches!(ask, Ask::Change(..)) && !is_waited_for(model) {
-                // Nobody waits for it: it was an undo.
-                model.say(format!("{} is as it was before", hook.name));
-            }
-            model.expire(&[Topic::Webhooks, Topic::Stats]);
+            configured(model, ask, hook);
         }
         (Ask::Resend(_), Got::Resent(warnings)) => {
             let warned = warnings.first().map_or(String::new(), |warning| format!("; {warning}"));
@@ -192,6 +188,14 @@ fn done(model: &mut Model, ask: &Ask, got: &Got, out: &mut Effects) {
 
 fn undoable(model: &mut Model, what: String, ask: Ask) {
     model.undo = Some(Undo { what, ask, until: model.now.plus(Webhook::RESTORE_WINDOW) });
+}
+
+/// A webhook was changed. Where nobody waits for that, it was an undo.
+fn configured(model: &mut Model, ask: &Ask, hook: &WebhookView) {
+    if matches!(ask, Ask::Change(..)) && !is_waited_for(model) {
+        model.say(format!("{} is as it was before", hook.name));
+    }
+    model.expire(&[Topic::Webhooks, Topic::Stats]);
 }
 
 fn cloned(model: &mut Model, hook: &WebhookView) {

@@ -195,7 +195,7 @@ impl<'a> Pen<'a> {
             let begin = x;
             x = self.text(x, y, &format!("{mark}[ {label} ]"), Role::Text);
             if at == chosen {
-                self.choose(begin + 1, y, x - begin - 1);
+                self.choose(begin + 1, y, (x - begin).saturating_sub(1));
             }
             x += 2;
         }

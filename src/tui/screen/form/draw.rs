@@ -44,7 +44,8 @@ impl Form {
         }
         if let Some(revealed) = self.revealed.as_ref().filter(|revealed| revealed.field == field) {
             let left = revealed.until.since(model.now).as_secs_f64().ceil();
-            lines.push((format!("shown for {left} s, and noted in the audit log if it was kept:"), Role::Dim));
+            let noted = if revealed.noted { "; noted in the audit log" } else { "" };
+            lines.push((format!("shown for {left} s{noted}"), Role::Dim));
             let text = wrapped(revealed.value.expose(), room);
             let more = text.len().saturating_sub(SECRET_LINES_MAX);
             lines.extend(text.into_iter().take(SECRET_LINES_MAX).map(|line| (line, Role::Text)));
@@ -89,7 +90,9 @@ impl Form {
         };
         let said = rows[at + 1..].iter().take_while(|row| matches!(row, Row::Said(_))).count();
         let headed = usize::from(at > 0 && matches!(rows[at - 1], Row::Section(_)));
-        let lowest = (at + said + 1).saturating_sub(height).min(at);
+        // A little of what comes next is seen, too.
+        let margin = if height > 12 { 2 } else { 1 };
+        let lowest = (at + said + 1 + margin).saturating_sub(height).min(at);
         let top = self.top.get().clamp(lowest, (at - headed).max(lowest)).min(limit);
         self.top.set(top);
         top
@@ -161,7 +164,7 @@ impl Form {
             }
             [first, second] => {
                 pen.text(2, y, first.label(), Role::Text);
-                let end = if *second == Field::MailBody { 26 } else { columns.saturating_sub(VALUE + 14) };
+                let end = if *second == Field::MailBody { 24 } else { columns.saturating_sub(VALUE + 14) };
                 self.value(model, *first, (VALUE, y, columns.saturating_sub(VALUE + end)), pen);
                 self.value(model, *second, (columns.saturating_sub(end), y, end), pen);
             }
@@ -180,16 +183,22 @@ impl Form {
         let remark = self.remark_on(model, field);
         let wanted = self.draft.input(field).map_or(0, |input| width(input.value()));
         let left = room.saturating_sub(width(&remark) + 2);
-        let fits = !remark.is_empty() && left >= 18 && (left > wanted || !focus);
+        let is_secret = self.draft.secret(field).is_some()
+            || matches!(field, Field::HeaderValue(at) if self.draft.headers.get(at).is_some_and(|one| one.secret));
+        let is_number = field.is_number();
+        let fits =
+            !remark.is_empty() && left >= if is_number { 6 } else { 18 } && (left > wanted || !focus || is_secret);
         let room = if fits { left } else { room };
         if fits {
             pen.text(x + left + 2, y, &remark, Role::Dim);
         }
         let mut part = pen.part(x, y, room, 1);
         let typed = self.draft.input(field).filter(|input| !input.value().is_empty());
-        let is_secret = self.draft.secret(field).is_some()
-            || matches!(field, Field::HeaderValue(at) if self.draft.headers.get(at).is_some_and(|one| one.secret));
         match typed {
+            // The stars of a long one would say nothing, and stand in the way of what does.
+            Some(_) if is_secret && !focus => {
+                part.text(0, 0, &format!("{MASK} (new)"), Role::Text);
+            }
             Some(input) if is_secret => {
                 let stars = "*".repeat(input.value().chars().count());
                 part.field(0, 0, room, &Input::new(stars).with_cursor(input.cursor()), focus);
@@ -264,14 +273,14 @@ impl Form {
             Field::Paused if self.draft.paused => "deliveries wait".to_owned(),
             Field::HeaderValue(at) => {
                 let secret = self.draft.headers.get(at).is_some_and(|one| one.secret);
-                if secret { format!("secret  {}", show(true)) } else { String::new() }
+                if secret { format!("secret  {}", show(true)).trim_end().to_owned() } else { String::new() }
             }
             Field::Key => format!("{}  {}", key(Action::NewKey, "new key"), show(secret)).trim().to_owned(),
             Field::Token => show(secret),
             Field::Request | Field::Ca | Field::Certificate => key(Action::Editor, "$EDITOR"),
             Field::ClientKey => format!("{}  {}", show(secret), key(Action::Editor, "$EDITOR")).trim().to_owned(),
-            Field::Count => facts::plan_words(&self.draft).0,
-            Field::Interval => facts::plan_words(&self.draft).1,
+            Field::Count => facts::plan_words(&self.draft, is_narrow(model)).0,
+            Field::Interval => facts::plan_words(&self.draft, is_narrow(model)).1,
             Field::Timeout => "connecting, sending and the answer".to_owned(),
             Field::InFlight => "requests under way".to_owned(),
             Field::Rate => "requests begun in a second".to_owned(),
@@ -290,7 +299,7 @@ impl Form {
             let focus = self.focus == Field::Button(button);
             x = pen.text(x, 0, &format!("{}[ {} ]", if focus { ">" } else { " " }, button.label()), Role::Text);
             if focus {
-                pen.choose(begin + 1, 0, x - begin - 1);
+                pen.choose(begin + 1, 0, (x - begin).saturating_sub(1));
             }
             x += 1;
         }

@@ -145,9 +145,10 @@ pub(super) fn pem_words(pem: &str) -> String {
 }
 
 /// The retry plan beside its fields: how many tries, and when the last is.
-pub(super) fn plan_words(draft: &Draft) -> (String, String) {
+pub(super) fn plan_words(draft: &Draft, short: bool) -> (String, String) {
     let Some(plan) = super::checks::plan(draft) else {
-        return ("empty: as the daemon is configured".to_owned(), "empty: as the daemon is configured".to_owned());
+        let default = if short { "empty: the default" } else { "empty: as the daemon is configured" };
+        return (default.to_owned(), default.to_owned());
     };
     if plan.count == 0 {
         return ("no retry: one try in all".to_owned(), String::new());
@@ -155,9 +156,11 @@ pub(super) fn plan_words(draft: &Draft) -> (String, String) {
     if plan.count > crate::domain::retry::RetryPlan::COUNT_MAX {
         return (String::new(), String::new());
     }
-    let mail = if draft.addresses().is_empty() { "" } else { ", then failure mail" };
+    let mail = if short || draft.addresses().is_empty() { "" } else { ", then failure mail" };
     let last = plan.schedule().last().map_or(0, std::time::Duration::as_secs);
-    (format!("{} tries in all{mail}", plan.attempts_max()), format!("last try {} after the first", words(last)))
+    let when =
+        if short { format!("last after {}", words(last)) } else { format!("last try {} after the first", words(last)) };
+    (format!("{} tries in all{mail}", plan.attempts_max()), when)
 }
 
 #[cfg(test)]
@@ -207,10 +210,10 @@ mod tests {
         draft.count = Input::new("7".to_owned());
         draft.interval = Input::new("90".to_owned());
         assert_eq!(
-            plan_words(&draft),
+            plan_words(&draft, false),
             ("8 tries in all".to_owned(), "last try 10 min 30 s after the first".to_owned())
         );
         draft.count = Input::new("0".to_owned());
-        assert_eq!(plan_words(&draft).0, "no retry: one try in all");
+        assert_eq!(plan_words(&draft, false).0, "no retry: one try in all");
     }
 }

@@ -178,6 +178,12 @@ impl Field {
         })
     }
 
+    /// Whether a number is typed in it.
+    #[must_use]
+    pub const fn is_number(self) -> bool {
+        matches!(self, Self::Count | Self::Interval | Self::IntervalMax | Self::Timeout | Self::InFlight | Self::Rate)
+    }
+
     /// Whether a text is a certificate or a key, over many lines.
     #[must_use]
     pub const fn is_pem(self) -> bool {
@@ -224,40 +230,40 @@ impl Field {
     #[must_use]
     pub const fn help(self) -> &'static str {
         match self {
-            Self::Name => "what the webhook is called, here and in the command line; 1 to 64 characters",
-            Self::Url => "where events are posted to; https:// unless the receiver is your own",
-            Self::Types => "which events trigger this webhook; Space chooses, several or every one",
+            Self::Name => "what it is called, also in the command line; 1 to 64 characters",
+            Self::Url => "where events are posted to; https:// wherever you can",
+            Self::Types => "which events trigger this webhook; Space chooses",
             Self::Active => "an inactive webhook gets nothing: no deliveries are made for it",
             Self::Paused => "deliveries are made and wait until it goes on",
-            Self::HeaderName(_) => "sent with every request; names that HTTP or postrider sets are refused",
-            Self::HeaderValue(_) => "visible ASCII; a secret one is masked everywhere and kept sealed",
+            Self::HeaderName(_) => "sent with every request; may not be one that is set anyway",
+            Self::HeaderValue(_) => "visible ASCII; a secret one is masked everywhere",
             Self::AddHeader => "headers of your own, sent with every request",
-            Self::Key => "signs every request (HMAC-SHA256), so that the receiver can tell it is genuine",
-            Self::KeepOld => "the old key signs as well for 24 hours; switch it off when the key has leaked",
-            Self::MailTo => "who is told when a delivery fails for good; several with commas",
+            Self::Key => "signs every request, so that the receiver can trust it",
+            Self::KeepOld => "signs as well for 24 hours; switch that off when it has leaked",
+            Self::MailTo => "who is told when a delivery fails for good; commas between",
             Self::MailBody => "the payload goes along as an attachment, up to 32 KiB",
-            Self::OAuth => "an access token is fetched before deliveries and sent as Authorization",
-            Self::Endpoint => "URL of the authorization server that gives the access token",
-            Self::Token => "sent to the endpoint as Authorization; a bare word is sent as Bearer WORD",
-            Self::Request => "sent to the endpoint as the body: a form, or JSON; left out: client_credentials",
+            Self::OAuth => "an access token is fetched and sent as Authorization",
+            Self::Endpoint => "URL of the server that gives the access token",
+            Self::Token => "sent to the endpoint as Authorization; a bare word as Bearer",
+            Self::Request => "body for the endpoint, a form or JSON; none: client_credentials",
             Self::Count => "tries after the first, 0 to 100; 0 is no retry",
-            Self::Interval => "seconds between tries, 1 to 86400; up to a tenth more by chance, never less",
-            Self::Backoff => "fixed: the same wait every time; exponential: it doubles up to a longest",
-            Self::IntervalMax => "the longest wait of an exponential plan, in seconds",
-            Self::Timeout => "connecting, sending and the answer together, 1 to 120 seconds",
+            Self::Interval => "seconds between tries, 1 to 86400; never less",
+            Self::Backoff => "fixed, or exponential: each wait is twice the one before",
+            Self::IntervalMax => "the longest wait of an exponential plan",
+            Self::Timeout => "connecting, sending and the answer, 1 to 120 seconds",
             Self::InFlight => "requests under way at the same time, 1 to 1000",
             Self::Rate => "requests begun in a second, 1 to 10000; empty for no limit",
-            Self::Ordered => "one delivery at a time in the order of events; one that fails holds up the rest",
-            Self::Path(_) => "JSON Pointer to a value in the payload, such as /data/final",
+            Self::Ordered => "one delivery at a time; one that fails holds up the rest",
+            Self::Path(_) => "JSON Pointer to a value in the payload, such as /a/b",
             Self::Test(_) => "equals one value, is in a list of values, exists, or is absent",
-            Self::Value(_) => "JSON: true, 5, \"APPROVED\"; for in a list: [\"APPROVED\", \"DENIED\"]",
-            Self::AddCondition => "only payloads that meet every condition are sent; the others show as skipped",
+            Self::Value(_) => "JSON: true, 5, \"APPROVED\"; for in: [\"A\", \"B\"]",
+            Self::AddCondition => "only payloads that meet all are sent, others are skipped",
             Self::Ca => "PEM certificates to trust for this receiver, besides the system's",
             Self::Certificate => "PEM chain shown to the receiver, the own certificate first",
             Self::ClientKey => "PEM key of the client certificate",
             Self::Button(Button::Save) => "saves what was changed and closes the form",
-            Self::Button(Button::Test) => "sends one marked example with what is typed here; nothing is saved",
-            Self::Button(Button::Delete) => "deletes the webhook, after its name was typed; can be taken back",
+            Self::Button(Button::Test) => "sends one marked example with what is typed; saves nothing",
+            Self::Button(Button::Delete) => "deletes it, after its name was typed; can be taken back",
             Self::Button(Button::Leave) => "closes the form; asks when something was changed",
         }
     }

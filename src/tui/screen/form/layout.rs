@@ -79,9 +79,7 @@ pub(super) fn rows(draft: &Draft, has_key: bool, narrow: bool, said: &dyn Fn(Fie
 /// The buttons below the rows.
 pub(super) fn buttons(is_new: bool, read_only: bool) -> Vec<Button> {
     let all = [Button::Save, Button::Test, Button::Delete, Button::Leave];
-    all.into_iter()
-        .filter(|button| !(read_only && button.mutates()) && !(is_new && *button == Button::Delete))
-        .collect()
+    all.into_iter().filter(|button| !(read_only && button.mutates() || is_new && *button == Button::Delete)).collect()
 }
 
 /// Fields in the order of Tab, in groups that stand in one row.

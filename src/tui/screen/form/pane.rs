@@ -39,7 +39,7 @@ impl Form {
         }
         lines.push((String::new(), Role::Text));
         lines.push(("Request preview".to_owned(), Role::Heading));
-        lines.extend(request(&self.draft, model).into_iter().map(|line| (line, Role::Text)));
+        lines.extend(request(&self.draft).into_iter().map(|line| (line, Role::Text)));
         self.example_lines(&mut lines);
         lines.push((String::new(), Role::Text));
         let mut changes: Vec<(String, Role)> = Vec::new();
@@ -104,13 +104,14 @@ impl Form {
         if hook.lane.pending > 0 {
             let waiting = plural(hook.lane.pending, "waiting delivery goes", "waiting deliveries go");
             lines.push((String::new(), Role::Text));
-            lines.push((format!("{waiting} by what is saved, from the next try on."), Role::Dim));
+            let text = format!("{waiting} by what is saved, from the next try on.");
+            lines.extend(wrapped(&text, columns).into_iter().map(|line| (line, Role::Dim)));
         }
     }
 }
 
 /// The request line and the headers, secrets masked.
-fn request(draft: &Draft, model: &Model) -> Vec<String> {
+fn request(draft: &Draft) -> Vec<String> {
     let Ok(url) = url::Url::parse(draft.url.value().trim()) else {
         return vec!["(no receiver URL yet)".to_owned()];
     };
@@ -129,7 +130,7 @@ fn request(draft: &Draft, model: &Model) -> Vec<String> {
         lines.push("authorization: Bearer ********".to_owned());
     }
     lines.push("webhook-id: evt_...".to_owned());
-    lines.push(format!("webhook-timestamp: {}", model.now.millis() / 1000));
+    lines.push("webhook-timestamp: ...".to_owned());
     if draft.key.is_there() {
         lines.push("webhook-signature: v1,********".to_owned());
     }

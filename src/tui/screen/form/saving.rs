@@ -47,6 +47,10 @@ impl Form {
         if self.saving.is_some() {
             return model.say("it is being saved");
         }
+        if self.hook.is_some() && self.draft.changes(&self.base).is_empty() {
+            self.done = true;
+            return model.say("nothing was changed");
+        }
         if self.stop_at_problem(model, false) || !is_linked(model) {
             return;
         }
@@ -55,10 +59,6 @@ impl Form {
             return out.ask(Ask::Create(Box::new(self.draft.for_create().into())));
         };
         let mut changes = self.draft.changes(&self.base);
-        if changes.is_empty() {
-            self.done = true;
-            return model.say("nothing was changed");
-        }
         let rotates = self.rotates();
         if rotates {
             // The verb that replaces a key keeps the old one for a day; a change of the field does not.
@@ -95,7 +95,7 @@ impl Form {
             Some(_) => self.draft.changes(&self.base),
             None => self.draft.for_create(),
         };
-        let webhook = unsaved.then(|| Value::Object(fields));
+        let webhook = unsaved.then_some(Value::Object(fields));
         let test = NewTest { webhook, ..NewTest::default() };
         let id = self.id().map(str::to_owned);
         trial::open(model, trial::Trial::of_form(self.name(), id, test, unsaved), out);
@@ -115,7 +115,8 @@ impl Form {
                 let field = self.revealing.take();
                 if let (Some(field), Ok(Got::Secret(secret))) = (field, got) {
                     let until = model.now.plus(SHOWN_FOR);
-                    self.revealed = Some(Revealed { field, value: Secret::new(secret.value.clone()), until });
+                    let value = Secret::new(secret.value.clone());
+                    self.revealed = Some(Revealed { field, value, until, noted: true });
                 }
             }
             (Ask::Delete(id, _), Ok(_)) if mine(id) => self.done = true,

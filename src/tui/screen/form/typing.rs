@@ -269,7 +269,7 @@ impl Form {
         }
         if let Some(typed) = typed {
             let until = model.now.plus(SHOWN_FOR);
-            self.revealed = Some(Revealed { field, value: Secret::new(typed), until });
+            self.revealed = Some(Revealed { field, value: Secret::new(typed), until, noted: false });
             return;
         }
         let there = self.draft.secret(field).is_none_or(|secret| secret.set && !secret.cleared);
