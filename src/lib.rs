@@ -25,10 +25,10 @@ pub mod dispatch;
 pub mod maintenance;
 
 pub mod admin;
+pub mod editor;
 pub mod listen;
+pub mod tui;
 
 pub mod cli;
 pub mod daemon;
 pub mod demo;
-pub mod editor;
-pub mod tui;

@@ -23,9 +23,7 @@ pub mod settings;
 mod shell;
 mod terminal;
 #[cfg(test)]
-pub(crate) mod testing;
-#[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod text;
 pub mod theme;
 pub mod update;

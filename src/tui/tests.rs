@@ -1,38 +1,9 @@
 //! The screens as pictures, and the UI driven by keys. What is drawn is compared with files beside
 //! this one; `INSTA_UPDATE=always` writes them anew, and whoever does that looks at them.
 
-use super::testing::{Bench, SIZES};
+pub(crate) mod bench;
+pub(crate) mod fixtures;
+mod pictures;
 
-fn picture(name: &str, prepare: impl Fn(&mut Bench)) {
-    for (columns, rows) in SIZES {
-        let mut bench = Bench::new(columns, rows);
-        prepare(&mut bench);
-        insta::assert_snapshot!(format!("{name}_{columns}x{rows}"), bench.screen());
-    }
-}
-
-#[test]
-fn overview() {
-    picture("overview", |_| ());
-}
-
-#[test]
-fn webhooks() {
-    picture("webhooks", |bench| {
-        bench.press("2").answer_all();
-    });
-}
-
-#[test]
-fn deliveries() {
-    picture("deliveries", |bench| {
-        bench.press("3").answer_all().press("j Space j Space j").answer_all();
-    });
-}
-
-#[test]
-fn delivery() {
-    picture("delivery", |bench| {
-        bench.press("3").answer_all().press("j Enter").answer_all();
-    });
-}
+pub(crate) use bench::{Bench, NOW, SIZES};
+pub(crate) use fixtures::*;

@@ -11,8 +11,7 @@ mod facts;
 pub mod field;
 mod layout;
 mod pane;
-#[cfg(test)]
-mod pictures;
+mod parts;
 mod saving;
 #[cfg(test)]
 mod tests;

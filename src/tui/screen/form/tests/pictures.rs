@@ -3,7 +3,7 @@
 
 use crate::admin::protocol::{RequestView, StepView, TestView};
 use crate::tui::message::{Ask, Got, Refused, Trouble};
-use crate::tui::testing::{Bench, SIZES, webhooks};
+use crate::tui::tests::{Bench, SIZES, webhooks};
 use crate::tui::text::Glyphs;
 
 fn picture(name: &str, prepare: impl Fn(&mut Bench)) {
