@@ -205,8 +205,8 @@ fn nothing(done: Result<(), ClientError>) -> Result<Got, ClientError> {
 async fn each(client: &Client, bulk: Bulk, ids: &[String]) -> Result<Got, ClientError> {
     for id in ids {
         match bulk {
-            Bulk::Resend => drop(client.resend(id).await?),
-            Bulk::Cancel => drop(client.cancel(id).await?),
+            Bulk::Resend => client.resend(id).await.map(|_| ())?,
+            Bulk::Cancel => client.cancel(id).await.map(|_| ())?,
         }
     }
     Ok(Got::Done(Done { done: true }))

@@ -13,7 +13,7 @@ use ratatui::buffer::Buffer;
 use self::pen::Pen;
 use super::model::{Asking, Link, Model, Tab};
 use super::screen::{deliveries, events, overview, system, webhooks};
-use super::text::{Shown, fit, fit_middle, shown, width, zone_name};
+use super::text::{Glyphs, Shown, fit, fit_middle, shown, width, zone_name};
 use super::theme::Role;
 use crate::domain::text::misleads;
 
@@ -31,13 +31,16 @@ pub fn view(model: &Model, buffer: &mut Buffer) {
             dialog.view(model, &mut pen);
         }
     }
-    scrub(buffer);
+    scrub(buffer, model.glyphs == Glyphs::ASCII);
 }
 
-/// Whatever a screen forgot to make safe is not shown.
-fn scrub(buffer: &mut Buffer) {
+/// Whatever a screen forgot to make safe is not shown; nor is what the terminal has no characters for.
+fn scrub(buffer: &mut Buffer, ascii: bool) {
     for cell in &mut buffer.content {
-        if cell.symbol().chars().any(misleads) {
+        let symbol = cell.symbol();
+        if ascii && symbol == "…" {
+            cell.set_symbol("~");
+        } else if symbol.chars().any(misleads) || (ascii && !symbol.is_ascii()) {
             cell.set_symbol("?");
         }
     }

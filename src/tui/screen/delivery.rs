@@ -349,7 +349,7 @@ impl DeliveryPage {
         }
         let chosen = self.attempt.unwrap_or(attempts.len() - 1).min(attempts.len() - 1);
         let rows = attempts.len().min(room);
-        let top = (chosen + 1).saturating_sub(rows).max(0);
+        let top = (chosen + 1).saturating_sub(rows);
         for (at, attempt) in attempts.iter().enumerate().skip(top).take(rows) {
             let is_chosen = self.focus == Focus::Attempts && at == chosen;
             let mut cells = attempt_row(model, attempt);

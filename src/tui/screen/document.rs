@@ -442,7 +442,7 @@ mod tests {
                 document.act(action);
             }
             document.find("x");
-            assert!(document.len() >= 1);
+            assert_ne!(document.len(), 0);
             assert_eq!(document.bytes(), bytes);
         }
     }

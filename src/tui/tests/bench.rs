@@ -12,7 +12,7 @@ use crate::tui::keys::Key;
 use crate::tui::message::{Answered, Ask, Effect, Effects, Got, Message, Trouble};
 use crate::tui::model::{Link, Model};
 use crate::tui::tests::fixtures::{changes, fixture};
-use crate::tui::text::{Glyphs, instant};
+use crate::tui::text::instant;
 use crate::tui::theme::{Base, Theme};
 use crate::tui::update::update;
 use crate::tui::view::view;
@@ -126,12 +126,6 @@ impl Bench {
     /// What is on the screen, a line a row; chosen parts in mono are told by `>`.
     pub(crate) fn screen(&self) -> String {
         lines(&self.buffer())
-    }
-
-    /// The same with ASCII only.
-    pub(crate) fn ascii(mut self) -> Self {
-        self.model.glyphs = Glyphs::ASCII;
-        self
     }
 }
 

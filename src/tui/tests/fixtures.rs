@@ -1,13 +1,16 @@
 //! A daemon's answers: what the UI's tests show, all of it at one moment of one day.
 
+use crate::admin::client::Walk;
 use crate::admin::protocol::{
-    AttemptView, ChangesView, DeliveryView, DiskStatus, EventTypeView, FailureEmailView, HeaderView, IndexStatus,
-    IngestStatus, JournalStatus, LaneView, OAuthView, PageView, RequestView, RetryView, SecretView, SeriesView,
-    StatsView, Status, WebhookStats, WebhookView,
+    AttemptView, AuditView, BulkCount, ChangesView, DeadLinkSample, DeliveryView, DiskStatus, EventTypeView, EventView,
+    FailureEmailView, HeaderView, IndexStatus, IngestStatus, JobView, JournalStatus, KeyView, LaneView, OAuthView,
+    PageView, RequestView, RetryView, SecretView, SeriesView, StatsView, Status, VerifyReport, WebhookStats,
+    WebhookView,
 };
 use crate::domain::event_type::KNOWN;
 use crate::tui::message::{Ask, Got};
 use crate::tui::tests::NOW;
+use crate::tui::window::Row;
 
 pub(crate) fn changes(revision: u64) -> ChangesView {
     ChangesView { revision, run: "run".to_owned(), deliveries: revision, configuration: revision, made: revision }
@@ -37,19 +40,7 @@ pub(crate) fn fixture(ask: &Ask) -> Option<Got> {
                     && filter.webhook.as_ref().is_none_or(|wanted| one.webhook_name == *wanted)
                     && filter.state.as_ref().is_none_or(|wanted| one.state == *wanted)
             };
-            let mut rows: Vec<DeliveryView> = deliveries().into_iter().filter(wanted).collect();
-            if walk.oldest_first {
-                rows.reverse();
-            }
-            rows.retain(|one| match &walk.from {
-                None => true,
-                Some(from) if walk.oldest_first => one.id > *from,
-                Some(from) => one.id < *from,
-            });
-            let more = rows.len() > walk.limit;
-            rows.truncate(walk.limit);
-            let cursor = rows.last().filter(|_| more).map(|one| one.id.clone());
-            Got::Deliveries(PageView { items: rows, cursor })
+            Got::Deliveries(walked(deliveries(), walk, wanted))
         }
         Ask::Delivery(id) => Got::Delivery(Box::new(delivery_in_full(id)?)),
         Ask::Payload(_) | Ask::EventPayload(_) => Got::Payload {
@@ -58,11 +49,119 @@ pub(crate) fn fixture(ask: &Ask) -> Option<Got> {
         },
         Ask::TypeSchema(_) => json(include_bytes!("../../catalog/schemas/AML_MONITORING.json")),
         Ask::TypeExample(_) => json(include_bytes!("../../catalog/examples/AML_MONITORING.json")),
-        Ask::Keys => Got::Keys(Vec::new()),
-        Ask::Audit(..) => Got::Audit(PageView { items: Vec::new(), cursor: None }),
+        Ask::Keys => Got::Keys(keys()),
+        Ask::Audit(..) => Got::Audit(PageView { items: audit(), cursor: None }),
+        Ask::Events { filter, walk, .. } => Got::Events(walked(events(), walk, |one| {
+            filter.event_type.as_ref().is_none_or(|wanted| one.event_type == *wanted)
+        })),
+        Ask::Event(id) => {
+            let one = events().into_iter().find(|one| one.id == *id)?;
+            let list = deliveries().into_iter().filter(|delivery| delivery.event_id == *id).collect();
+            Got::Event(Box::new(EventView { delivery_list: Some(list), ..one }))
+        }
+        Ask::Count(..) => Got::Counted(Box::new(BulkCount {
+            matched: 1_204,
+            by_webhook: [("aml-watch".to_owned(), 1_100), ("bank".to_owned(), 104)].into(),
+            oldest: Some("2026-11-01T10:00:00Z".to_owned()),
+            newest: Some(NOW.to_owned()),
+            dead_links: Some(DeadLinkSample { sampled: 200, with: 17 }),
+            complete: true,
+        })),
+        Ask::Start(..) | Ask::Job(_) | Ask::StopJob(_) => Got::Job(Box::new(job())),
+        Ask::Jobs => Got::Jobs(vec![job()]),
+        Ask::CreateKey(name) => Got::Key(Box::new(KeyView {
+            name: name.clone(),
+            token: Some("prt_0123456789abcdef".to_owned()),
+            ..KeyView::default()
+        })),
+        Ask::Verify => Got::Verified(Box::new(VerifyReport {
+            segments: 12,
+            records: 1_234_567,
+            index_rows: 2_469_134,
+            ..VerifyReport::default()
+        })),
         Ask::Resend(_) => Got::Resent(Vec::new()),
         _ => return None,
     })
+}
+
+/// Part of a list, as the daemon would give it.
+fn walked<T: Row>(all: Vec<T>, walk: &Walk, wanted: impl Fn(&T) -> bool) -> PageView<T> {
+    let mut rows: Vec<T> = all.into_iter().filter(wanted).collect();
+    if walk.oldest_first {
+        rows.reverse();
+    }
+    rows.retain(|one| match &walk.from {
+        None => true,
+        Some(from) if walk.oldest_first => one.id() > from.as_str(),
+        Some(from) => one.id() < from.as_str(),
+    });
+    let more = rows.len() > walk.limit;
+    rows.truncate(walk.limit);
+    let cursor = rows.last().filter(|_| more).map(|one| one.id().to_owned());
+    PageView { items: rows, cursor }
+}
+
+pub(crate) fn events() -> Vec<EventView> {
+    let event = |one: DeliveryView| EventView {
+        deliveries: u16::from(one.state != "skipped") * u16::from(one.webhook_name != "bank"),
+        skipped: u16::from(one.state == "skipped"),
+        id: one.event_id,
+        event_type: one.event_type,
+        created_at: one.created_at,
+        content_type: "application/json".to_owned(),
+        scan_ref: one.scan_ref,
+        references: one.references,
+        token: "default".to_owned(),
+        payload_bytes: one.payload_bytes,
+        delivery_list: None,
+    };
+    deliveries().into_iter().map(event).collect()
+}
+
+pub(crate) fn keys() -> Vec<KeyView> {
+    let key = |name: &str, types: &[&str], used: Option<&str>| KeyView {
+        name: name.to_owned(),
+        types: types.iter().map(|one| (*one).to_owned()).collect(),
+        created_at: "2026-09-01T10:00:00Z".to_owned(),
+        created_by: "root".to_owned(),
+        last_used_at: used.map(at),
+        token: None,
+    };
+    vec![key("default", &[], Some("14:31:59")), key("billing", &["SOS_REPORT", "BANK_VERIFICATION"], None)]
+}
+
+pub(crate) fn audit() -> Vec<AuditView> {
+    let entry = |clock: &str, by: &str, action: &str, subject: &str| AuditView {
+        at: at(clock),
+        by: by.to_owned(),
+        uid: Some(1001),
+        action: action.to_owned(),
+        subject: subject.to_owned(),
+        detail: serde_json::json!({"retry.count": {"before": 5, "after": 7}}),
+    };
+    vec![
+        entry("14:02:11", "alice", "webhook.edit", "aml-watch"),
+        entry("13:58:40", "bob (sudo)", "delivery.resend", "dlv_1"),
+    ]
+}
+
+pub(crate) fn job() -> JobView {
+    JobView {
+        id: "job_7".to_owned(),
+        kind: "resend".to_owned(),
+        state: "running".to_owned(),
+        matched: 1_204,
+        complete: true,
+        done: 600,
+        changed: 590,
+        skipped: 8,
+        failed: 2,
+        rate_per_second: 50,
+        started_at: at("14:31:50"),
+        by: "alice".to_owned(),
+        ..JobView::default()
+    }
 }
 
 fn at(text: &str) -> String {

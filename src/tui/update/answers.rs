@@ -20,7 +20,7 @@ pub(super) fn take(model: &mut Model, answered: Answered, out: &mut Effects) {
     settle_topic(model, &answered);
     match (&answered.ask, &answered.got) {
         (ask, Err(trouble)) => failed(model, ask, trouble),
-        (ask, Ok(got)) => done(model, ask, got, out),
+        (ask, Ok(got)) => done(model, ask, got),
     }
     crate::tui::screen::viewer::answered(model, &answered, out);
     crate::tui::screen::system::answered(model, &answered);
@@ -111,7 +111,7 @@ fn is_waited_for(model: &Model) -> bool {
     model.pages.iter().any(|page| page.context() == Context::Form) || !model.dialogs.is_empty()
 }
 
-fn done(model: &mut Model, ask: &Ask, got: &Got, out: &mut Effects) {
+fn done(model: &mut Model, ask: &Ask, got: &Got) {
     match (ask, got) {
         (_, Got::Status(status)) => {
             model.read_only |= status.read_only;
@@ -122,29 +122,7 @@ fn done(model: &mut Model, ask: &Ask, got: &Got, out: &mut Effects) {
         (_, Got::EventTypes(types)) => model.types.clone_from(types),
         (Ask::Keys, Got::Keys(keys)) => model.system.keys = Some(keys.clone()),
         (Ask::Audit(..), Got::Audit(page)) => model.system.audit = Some(page.items.clone()),
-        (Ask::Delete(id, name), _) => {
-            let until = model.now.plus(Webhook::RESTORE_WINDOW);
-            let ask = Ask::Restore(id.clone(), name.clone());
-            model.undo = Some(Undo { what: format!("the deletion of {name}"), ask, until });
-            model.say(format!("deleted {name}; u takes it back for 10 minutes"));
-            model.expire(&[Topic::Webhooks, Topic::Stats]);
-        }
-        (Ask::Restore(_, name), _) => {
-            model.say(format!("restored {name}"));
-            model.expire(&[Topic::Webhooks, Topic::Stats]);
-        }
-        (Ask::Pause(id, name, paused), _) => {
-            undoable(model, format!("the change of {name}"), Ask::Pause(id.clone(), name.clone(), !paused));
-            let what = if *paused { "paused; its deliveries are made and wait" } else { "goes on" };
-            model.say(format!("{name} {what}; u takes it back"));
-            model.expire(&[Topic::Webhooks]);
-        }
-        (Ask::Activate(id, name, active), _) => {
-            undoable(model, format!("the change of {name}"), Ask::Activate(id.clone(), name.clone(), !active));
-            let what = if *active { "on: it gets events from now on" } else { "off: nothing is made for it" };
-            model.say(format!("{name} is {what}; u takes it back"));
-            model.expire(&[Topic::Webhooks]);
-        }
+        (Ask::Delete(..) | Ask::Restore(..) | Ask::Pause(..) | Ask::Activate(..), _) => switched(model, ask),
         (Ask::CloneWebhook(..), Got::Webhook(hook)) => cloned(model, hook),
         (Ask::Create(_) | Ask::Change(..) | Ask::Replace(..) | Ask::RotateKey(..), Got::Webhook(hook)) => {
             configured(model, ask, hook);
@@ -183,7 +161,36 @@ fn done(model: &mut Model, ask: &Ask, got: &Got, out: &mut Effects) {
         }
         _ => {}
     }
-    let _ = out;
+}
+
+/// A webhook was deleted, restored, paused or switched: says so, and how it is taken back.
+fn switched(model: &mut Model, ask: &Ask) {
+    match ask {
+        (Ask::Delete(id, name)) => {
+            let until = model.now.plus(Webhook::RESTORE_WINDOW);
+            let ask = Ask::Restore(id.clone(), name.clone());
+            model.undo = Some(Undo { what: format!("the deletion of {name}"), ask, until });
+            model.say(format!("deleted {name}; u takes it back for 10 minutes"));
+            model.expire(&[Topic::Webhooks, Topic::Stats]);
+        }
+        (Ask::Restore(_, name)) => {
+            model.say(format!("restored {name}"));
+            model.expire(&[Topic::Webhooks, Topic::Stats]);
+        }
+        (Ask::Pause(id, name, paused)) => {
+            undoable(model, format!("the change of {name}"), Ask::Pause(id.clone(), name.clone(), !paused));
+            let what = if *paused { "paused; its deliveries are made and wait" } else { "goes on" };
+            model.say(format!("{name} {what}; u takes it back"));
+            model.expire(&[Topic::Webhooks]);
+        }
+        (Ask::Activate(id, name, active)) => {
+            undoable(model, format!("the change of {name}"), Ask::Activate(id.clone(), name.clone(), !active));
+            let what = if *active { "on: it gets events from now on" } else { "off: nothing is made for it" };
+            model.say(format!("{name} is {what}; u takes it back"));
+            model.expire(&[Topic::Webhooks]);
+        }
+        _ => {}
+    }
 }
 
 fn undoable(model: &mut Model, what: String, ask: Ask) {

@@ -50,7 +50,7 @@ pub(super) fn refresh(model: &mut Model, changed: bool, out: &mut Effects) {
         return;
     }
     let now = model.now;
-    if model.untouched && is_due(Topic::Status, model.touched_at, now) {
+    if model.untouched && is_due(model, Topic::Status, model.touched_at, now) {
         model.untouched = false;
         model.touched_at = now;
         model.deliveries.window.touch();
@@ -61,7 +61,7 @@ pub(super) fn refresh(model: &mut Model, changed: bool, out: &mut Effects) {
     }
     for topic in shown(model.tab) {
         let state = *model.topic(*topic);
-        if state.stale && !state.busy && is_due(*topic, state.asked_at, now) {
+        if state.stale && !state.busy && is_due(model, *topic, state.asked_at, now) {
             let ask = ask_for(model, *topic);
             let state = model.topic(*topic);
             (state.stale, state.busy, state.asked_at) = (false, true, now);
@@ -93,16 +93,14 @@ fn layout(model: &mut Model) {
 }
 
 /// What lies beside the chosen row follows it sooner.
-const fn gap(topic: Topic) -> Duration {
-    match topic {
-        Topic::Recent => Duration::from_millis(120),
-        _ => GAP,
-    }
+fn gap(model: &Model, topic: Topic) -> Duration {
+    let follows = model.tab == Tab::Webhooks && model.overview.recent.0 != model.webhooks.list.selected;
+    if topic == Topic::Recent && follows { Duration::from_millis(120) } else { GAP }
 }
 
-fn is_due(topic: Topic, asked_at: Timestamp, now: Timestamp) -> bool {
+fn is_due(model: &Model, topic: Topic, asked_at: Timestamp, now: Timestamp) -> bool {
     // A clock that was set back must not stop everything.
-    now < asked_at || now.since(asked_at) >= gap(topic)
+    now < asked_at || now.since(asked_at) >= gap(model, topic)
 }
 
 /// Whether there are figures that belong to an earlier minute.
@@ -129,7 +127,7 @@ pub fn wake_in(model: &Model) -> Option<Duration> {
         return soonest;
     }
     let left = |topic: Topic, asked_at: Timestamp| {
-        gap(topic).saturating_sub(model.now.since(asked_at)).max(Duration::from_millis(10))
+        gap(model, topic).saturating_sub(model.now.since(asked_at)).max(Duration::from_millis(10))
     };
     let waits = |topic: &&Topic| {
         let state = &model.topics[**topic as usize];
