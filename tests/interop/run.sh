@@ -187,4 +187,5 @@ bash "$here/mail.sh" || mail=$?
 wait "$time_pid" || over_time=$?
 [ "$mail" -eq 0 ] || exit "$mail"
 [ "$over_time" -eq 0 ] || exit "$over_time"
+bash "$here/story.sh" "$binary"
 echo "interop passed"

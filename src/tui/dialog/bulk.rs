@@ -49,13 +49,27 @@ pub(crate) fn open(model: &mut Model, what: Bulk, filter: &DeliveryFilter, said:
     model.dialogs.push(Box::new(BulkDialog {
         what,
         request,
-        said: if said.is_empty() { "no filter: everything".to_owned() } else { said.to_owned() },
+        said: describe(what, said),
         stage: Stage::Counting,
         rate: Input::new("50".to_owned()),
         on_yes: false,
         looked_at: model.now,
         busy: false,
     }));
+}
+
+/// What is meant, in words. Without a state in the filter, the daemon resends what failed and stops
+/// what is pending.
+fn describe(what: Bulk, said: &str) -> String {
+    let which = match what {
+        Bulk::Resend => "failed",
+        Bulk::Cancel => "is pending",
+    };
+    match said {
+        "" => format!("everything that {which}"),
+        said if said.contains("state=") => format!("only {said}"),
+        said => format!("what {which} of {said}"),
+    }
 }
 
 /// Shows a job that is under way.
@@ -184,7 +198,7 @@ impl BulkDialog {
     fn view_count(&self, found: &BulkCount, pen: &mut Pen<'_>) {
         let more = if found.complete { "" } else { " or more" };
         let number = format!("{}{more}", plural(found.matched, "delivery", "deliveries"));
-        let mut lines = vec![format!("only {}", self.said), String::new()];
+        let mut lines = vec![self.said.clone(), String::new()];
         let mut hooks: Vec<(&String, &u64)> = found.by_webhook.iter().collect();
         hooks.sort_by(|a, b| b.1.cmp(a.1));
         for (name, number) in hooks.iter().take(5) {

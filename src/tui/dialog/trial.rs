@@ -77,7 +77,7 @@ impl Trial {
     fn of_view(&self, view: &TestView, columns: usize, small: bool) -> Vec<Vec<Span>> {
         let mut lines = vec![verdict(view)];
         let cause = view.steps.iter().find_map(|step| step.cause.as_deref().filter(|_| step.state == "failed"));
-        let cause = cause.map_or(Vec::new(), |cause| wrapped(&format!("Likely cause: {cause}."), columns));
+        let cause = cause.map_or(Vec::new(), |cause| wrapped(&format!("Likely cause: {cause}"), columns));
         let cause = cause.into_iter().map(|line| vec![span(line, Role::Heading)]);
         let steps = view.steps.iter().flat_map(|step| step_lines(step, columns));
         if small {

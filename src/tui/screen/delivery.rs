@@ -271,7 +271,14 @@ fn head(model: &Model, view: &DeliveryView, pen: &mut Pen<'_>) -> usize {
     if x + 4 + made.len() < pen.width() {
         pen.right(1, &made, Role::Dim);
     }
-    if pen.height() > 14 { 3 } else { 2 }
+    if pen.height() <= 14 {
+        return 2;
+    }
+    if let Some(code) = view.last_code.filter(|code| !(200..300).contains(code)) {
+        let x = pen.text(2, 2, "Last   ", Role::Dim);
+        pen.text(x, 2, &words::of_last(Some(code), view.last_error.as_deref()), words::role_of_code(code));
+    }
+    3
 }
 
 impl DeliveryPage {

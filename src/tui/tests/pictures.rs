@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::bench::styles;
 use super::{Bench, SIZES, delivery, stats, webhooks};
-use crate::admin::protocol::{PageView, StatsView, Status};
+use crate::admin::protocol::PageView;
 use crate::tui::message::{Ask, Got};
 use crate::tui::text::Glyphs;
 use crate::tui::theme::Base;
@@ -44,8 +44,8 @@ fn nothing_there_yet() {
         bench.send(crate::tui::message::Message::Changes(Ok(super::changes(1))));
         for ask in bench.asks() {
             let got = match ask {
-                Ask::Status => Got::Status(Box::new(Status::default())),
-                Ask::Stats => Got::Stats(Box::new(StatsView::default())),
+                Ask::Status => Got::Status(Box::default()),
+                Ask::Stats => Got::Stats(Box::default()),
                 Ask::Webhooks => Got::Webhooks(Vec::new()),
                 Ask::EventTypes => Got::EventTypes(Vec::new()),
                 Ask::Recent { .. } => Got::Deliveries(PageView { items: Vec::new(), cursor: None }),

@@ -62,7 +62,7 @@ fn every_screen_is_drawn_at_every_size() {
         let offset = way.len() as u16;
         for columns in 1..=130u16 {
             for rows in 1..=45u16 {
-                if columns > 12 && rows > 4 && (columns * 7 + rows * 3 + offset) % 11 != 0 {
+                if columns > 12 && rows > 4 && !(columns * 7 + rows * 3 + offset).is_multiple_of(11) {
                     continue;
                 }
                 bench.model.size = (columns, rows);
