@@ -120,10 +120,13 @@ fn paused(commands: &OwnedFd, answer: &Sender<()>) -> bool {
     }
 }
 
+/// Longer than nothing, or the library does not look; and not so long that anybody notices.
+const LOOK: Duration = Duration::from_millis(1);
+
 /// Everything that is there.
 fn arrived() -> io::Result<Vec<Event>> {
     let mut events = Vec::new();
-    while event::poll(Duration::ZERO)? {
+    while event::poll(LOOK)? {
         events.push(event::read()?);
     }
     Ok(events)

@@ -205,8 +205,8 @@ fn nothing_from_outside_reaches_the_terminal_raw() {
     daemon.admin("POST /v1/webhooks", &hook.to_string());
     create(&daemon, "plain", &receiver.url("/"));
     let body = r#"{"scanRef":"\u001b]52;c;aGFja2Vk\u0007\u009b2J\u202ex","note":"\u001b]0;owned\u202egnp"}"#;
-    let raw = format!("{{\"scanRef\":\"odd\u{202e}ref\u{9b}2J\",\"n\":\"\u{9b}31m\u{202e}\u{2066}\u{7f}\"}}");
-    for body in [body, raw.as_str()] {
+    let raw = "{\"scanRef\":\"odd\u{202e}ref\u{9b}2J\",\"n\":\"\u{9b}31m\u{202e}\u{2066}\u{7f}\"}";
+    for body in [body, raw] {
         assert_eq!(daemon.post("/v1/events/SOS_REPORT", body).status, 202);
     }
     daemon.until("both are delivered", |daemon| {
@@ -232,7 +232,7 @@ fn nothing_from_outside_reaches_the_terminal_raw() {
     terminal.send(b"Q");
     terminal.exit();
     let written = String::from_utf8(terminal.all()).unwrap();
-    for hostile in ["]52;", "]0;", "\u{9b}", "\u{202e}", "\u{2066}", "\u{7f}", "\u{85}"] {
+    for hostile in ["\u{1b}]", "\u{9b}", "\u{202e}", "\u{2066}", "\u{7f}", "\u{85}"] {
         assert!(!written.contains(hostile), "{hostile:?} reached the terminal");
     }
 }
@@ -247,6 +247,85 @@ fn a_daemon_that_goes_and_comes_back_is_noticed() {
     terminal.shows("[2 Webhooks]");
     daemon.start_again();
     terminal.hides("NOT CONNECTED");
+    terminal.send(b"Q");
+    assert_eq!(terminal.exit(), 0);
+}
+
+#[test]
+fn an_edit_outlives_a_restart_of_the_daemon_and_other_sizes() {
+    let mut daemon = Daemon::start("");
+    let mut terminal = opened(&daemon, &Setup::default());
+    terminal.send(b"2");
+    terminal.shows("no webhooks yet");
+    terminal.send(b"n");
+    terminal.shows("new webhook");
+    terminal.type_text("half-typed");
+    terminal.shows("half-typed");
+    daemon.stop();
+    terminal.shows("NOT CONNECTED");
+    terminal.resize(60, 12);
+    terminal.until("the small form", |screen| {
+        let text = screen.contents();
+        (text.contains("half-typed") && !text.contains("postrider >")).then_some(())
+    });
+    terminal.resize(40, 8);
+    terminal.shows("need 60x12, have 40x8");
+    terminal.resize(80, 24);
+    terminal.shows("half-typed");
+    daemon.start_again();
+    terminal.hides("NOT CONNECTED");
+    terminal.type_text("!");
+    terminal.shows("half-typed!");
+    // Leaving asks.
+    terminal.send(b"\x03");
+    terminal.shows("not saved");
+    terminal.send(b"y");
+    assert_eq!(terminal.exit(), 0);
+    assert_restored(&terminal);
+}
+
+#[test]
+fn an_editor_has_the_terminal_to_itself() {
+    let daemon = Daemon::start("");
+    create(&daemon, "first", "http://127.0.0.1:1/");
+    let script = daemon.folder.path().join("editor");
+    // It shows itself, waits for a line, and changes one value.
+    std::fs::write(
+        &script,
+        "#!/bin/sh\necho editing; read line; sed -i 's/^timeout_seconds.*/timeout_seconds = 7/' \"$1\"\n",
+    )
+    .unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let editor = script.to_str().unwrap();
+    let mut terminal = opened(&daemon, &Setup { environment: &[("EDITOR", editor)], ..Setup::default() });
+    terminal.send(b"2");
+    terminal.shows("> first");
+    terminal.send(b"e");
+    terminal.shows("editing");
+    assert_restored(&terminal);
+    terminal.send(b"go on\n");
+    terminal.until("the UI again", |screen| {
+        (screen.alternate_screen() && screen.contents().contains("> first")).then_some(())
+    });
+    daemon.until("the change", |daemon| {
+        let hook = daemon.admin("GET /v1/webhooks/first", "").json();
+        (hook["timeout_seconds"] == 7).then_some(())
+    });
+    terminal.send(b"Q");
+    assert_eq!(terminal.exit(), 0);
+}
+
+#[test]
+fn read_only_is_held_by_the_daemon() {
+    let daemon = Daemon::start("");
+    create(&daemon, "first", "http://127.0.0.1:1/");
+    let mut terminal = opened(&daemon, &Setup { arguments: &["--read-only"], ..Setup::default() });
+    terminal.shows("READ-ONLY");
+    terminal.send(b"2");
+    terminal.shows("> first");
+    terminal.send(b" ");
+    terminal.shows("read-only");
+    assert!(daemon.admin("GET /v1/webhooks/first", "").json()["active"].as_bool().unwrap());
     terminal.send(b"Q");
     assert_eq!(terminal.exit(), 0);
 }

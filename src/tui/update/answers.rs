@@ -166,24 +166,24 @@ fn done(model: &mut Model, ask: &Ask, got: &Got) {
 /// A webhook was deleted, restored, paused or switched: says so, and how it is taken back.
 fn switched(model: &mut Model, ask: &Ask) {
     match ask {
-        (Ask::Delete(id, name)) => {
+        Ask::Delete(id, name) => {
             let until = model.now.plus(Webhook::RESTORE_WINDOW);
             let ask = Ask::Restore(id.clone(), name.clone());
             model.undo = Some(Undo { what: format!("the deletion of {name}"), ask, until });
             model.say(format!("deleted {name}; u takes it back for 10 minutes"));
             model.expire(&[Topic::Webhooks, Topic::Stats]);
         }
-        (Ask::Restore(_, name)) => {
+        Ask::Restore(_, name) => {
             model.say(format!("restored {name}"));
             model.expire(&[Topic::Webhooks, Topic::Stats]);
         }
-        (Ask::Pause(id, name, paused)) => {
+        Ask::Pause(id, name, paused) => {
             undoable(model, format!("the change of {name}"), Ask::Pause(id.clone(), name.clone(), !paused));
             let what = if *paused { "paused; its deliveries are made and wait" } else { "goes on" };
             model.say(format!("{name} {what}; u takes it back"));
             model.expire(&[Topic::Webhooks]);
         }
-        (Ask::Activate(id, name, active)) => {
+        Ask::Activate(id, name, active) => {
             undoable(model, format!("the change of {name}"), Ask::Activate(id.clone(), name.clone(), !active));
             let what = if *active { "on: it gets events from now on" } else { "off: nothing is made for it" };
             model.say(format!("{name} is {what}; u takes it back"));

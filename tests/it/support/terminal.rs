@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, Signal, kill_process};
@@ -96,16 +96,16 @@ impl Terminal {
     /// Waits until the screen is as it should be; gives what was found.
     #[track_caller]
     pub(crate) fn until<T>(&self, what: &str, mut look: impl FnMut(&vt100::Screen) -> Option<T>) -> T {
-        let deadline = Instant::now() + PATIENCE;
-        let mut seen = self.seen.0.lock().unwrap();
-        loop {
-            if let Some(found) = look(seen.parser.screen()) {
-                return found;
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero() && !seen.ended, "in vain: {what}\n{}", seen.parser.screen().contents());
-            seen = self.seen.1.wait_timeout(seen, left).unwrap().0;
-        }
+        let mut found = None;
+        let seen = self.seen.0.lock().unwrap();
+        let waits = |seen: &mut Seen| {
+            found = look(seen.parser.screen());
+            found.is_none() && !seen.ended
+        };
+        let (seen, _) = self.seen.1.wait_timeout_while(seen, PATIENCE, waits).unwrap();
+        let contents = seen.parser.screen().contents();
+        drop(seen);
+        found.unwrap_or_else(|| panic!("in vain: {what}\n{contents}"))
     }
 
     /// Waits until a text is on the screen.
@@ -123,13 +123,11 @@ impl Terminal {
     /// Waits until something was written; `look` sees everything that was.
     #[track_caller]
     pub(crate) fn until_written(&self, what: &str, mut look: impl FnMut(&[u8]) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        let mut seen = self.seen.0.lock().unwrap();
-        while !look(&seen.raw) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "in vain: {what}");
-            seen = self.seen.1.wait_timeout(seen, left).unwrap().0;
-        }
+        let seen = self.seen.0.lock().unwrap();
+        let (seen, waited) = self.seen.1.wait_timeout_while(seen, PATIENCE, |seen| !look(&seen.raw)).unwrap();
+        let contents = seen.parser.screen().contents();
+        drop(seen);
+        assert!(!waited.timed_out(), "in vain: {what}\n{contents}");
     }
 
     /// What is on the screen.
@@ -195,15 +193,14 @@ impl Terminal {
     /// Waits until the program has ended; gives its exit code, 128 and more for a signal.
     #[track_caller]
     pub(crate) fn exit(&mut self) -> i32 {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
+        for _ in 0..4_000 {
             if let Some(status) = self.child.try_wait().unwrap() {
                 let signalled = || status.signal().map(|signal| signal + 128);
                 return status.code().or_else(signalled).unwrap();
             }
-            assert!(Instant::now() < deadline, "it does not end\n{}", self.screen());
             std::thread::park_timeout(Duration::from_millis(5));
         }
+        panic!("it does not end\n{}", self.screen());
     }
 
     /// Everything that was written, once nobody can write any more.
