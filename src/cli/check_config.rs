@@ -2,14 +2,15 @@
 //!
 //! It resolves no names and opens none of the files that keys point to.
 //!
-//! Invariant: exit 0 exactly if the daemon would accept the configuration.
+//! Invariant: exit 0 exactly if the daemon would accept the configuration, or, for a file called `tui.toml`, the terminal UI
+//! would. When no file is named, what is wrong with the user's own `tui.toml` is a warning: the daemon does not read it.
 
 use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
 
-use super::{Ended, ExitCode, Session};
+use super::{Ended, ExitCode, Session, tui};
 use crate::config::paths;
 use crate::config::{Config, Problem};
 
@@ -18,6 +19,7 @@ Examples:
   postrider check-config                    the file that `serve` would read
   postrider check-config ./postrider.toml   another one
   postrider check-config --print            every key with its value and where it comes from
+  postrider check-config ~/.config/postrider/tui.toml   keys and colours of the terminal UI
 ";
 
 #[derive(Debug, Args)]
@@ -31,6 +33,9 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(session: &mut Session<'_>, arguments: &Arguments) -> Ended {
+    if let Some(file) = arguments.file.as_ref().filter(|file| file.ends_with("tui.toml")) {
+        return tui::check(session, file);
+    }
     let flag = arguments.file.as_deref().or(session.places.config.as_deref());
     let located = paths::config_file(flag, session.env, &|path| path.exists());
     let file = located.map(|located| located.path);
@@ -43,6 +48,9 @@ pub(super) fn run(session: &mut Session<'_>, arguments: &Arguments) -> Ended {
     }
     for unused in config.without_effect() {
         session.output.note(&format!("warning: {unused}"));
+    }
+    if arguments.file.is_none() {
+        tui::warn(session);
     }
     if arguments.print {
         print(session, &config)?;

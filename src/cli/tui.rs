@@ -41,11 +41,7 @@ pub(super) fn open(session: &mut Session<'_>, sockets: Vec<PathBuf>, read_only: 
         return Err(Failure::usage("the terminal UI needs a terminal, and $TERM to say which")
             .advise("the same can be done with `postrider status`, `webhook`, `delivery` and `event`; see --help"));
     }
-    let mut settings = Settings::of(&surroundings(session));
-    read(&mut settings, &files(session)).map_err(|(file, problems)| {
-        let lines: Vec<String> = problems.iter().map(|problem| format!("{}: {problem}", file.display())).collect();
-        Failure::new(ExitCode::BadConfig, lines.join("\n")).advise("correct the file, or move it away")
-    })?;
+    let mut settings = settings(session, &files(session))?;
     settings.utc |= session.zone_is_utc();
     let command = |names: [&str; 2], default: &str| {
         let set = names.iter().filter_map(|name| (session.env)(name)).find(|value| !value.is_empty());
@@ -78,6 +74,35 @@ pub(super) fn open(session: &mut Session<'_>, sockets: Vec<PathBuf>, read_only: 
         // Nobody is there to be told.
         Ok(tui::Ended::Gone) => Ok(ExitCode::Signal(1)),
         Err(error) => Err(Failure::new(ExitCode::InputOutput, format!("the terminal can not be used: {error}"))),
+    }
+}
+
+/// What the first of these files that is there wants.
+fn settings(session: &Session<'_>, files: &[PathBuf]) -> Result<Settings, Failure> {
+    let mut settings = Settings::of(&surroundings(session));
+    let refused = |(file, problems): (PathBuf, Vec<String>)| {
+        let lines: Vec<String> = problems.iter().map(|problem| format!("{}: {problem}", file.display())).collect();
+        Failure::new(ExitCode::BadConfig, lines.join("\n")).advise("correct the file, or move it away")
+    };
+    read(&mut settings, files).map_err(refused).map(|()| settings)
+}
+
+/// Whether the UI would take this file.
+pub(super) fn check(session: &mut Session<'_>, file: &Path) -> Ended {
+    if !file.exists() {
+        return Err(Failure::new(ExitCode::NoInput, format!("{} is not there", file.display())));
+    }
+    settings(session, &[file.to_owned()])?;
+    session.output.done(&format!("{}: ok", file.display()))?;
+    Ok(ExitCode::Done)
+}
+
+/// Says what is wrong with the settings that the UI would read here.
+pub(super) fn warn(session: &mut Session<'_>) {
+    if let Err(failure) = settings(session, &files(session)) {
+        for line in failure.text.lines() {
+            session.output.note(&format!("warning: {line}"));
+        }
     }
 }
 

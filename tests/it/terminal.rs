@@ -311,6 +311,8 @@ fn an_editor_has_the_terminal_to_itself() {
         let hook = daemon.admin("GET /v1/webhooks/first", "").json();
         (hook["timeout_seconds"] == 7).then_some(())
     });
+    // Until then a dialog holds the text, in case that it is refused.
+    terminal.shows("first saved");
     terminal.send(b"Q");
     assert_eq!(terminal.exit(), 0);
 }
@@ -327,6 +329,31 @@ fn read_only_is_held_by_the_daemon() {
     terminal.shows("read-only");
     assert!(daemon.admin("GET /v1/webhooks/first", "").json()["active"].as_bool().unwrap());
     terminal.send(b"Q");
+    assert_eq!(terminal.exit(), 0);
+}
+
+#[test]
+fn settings_with_mistakes_are_named_and_open_nothing() {
+    let daemon = Daemon::start("");
+    let folder = daemon.folder.path().join(".config/postrider");
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("tui.toml");
+    std::fs::write(&file, "theme = \"pink\"\n[keys.deliveries]\nr = \"explode\"\n").unwrap();
+    let mut terminal = Terminal::ui(&daemon, &Setup::default());
+    assert_eq!(terminal.exit(), 78);
+    let output = daemon.cli(&["check-config", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(78));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("pink") && told.contains("explode") && told.contains("tui.toml"), "{told}");
+    // Another key for an action is taken over, and told in the hints.
+    std::fs::write(&file, "[keys.deliveries]\nz = \"filter\"\n").unwrap();
+    assert_eq!(daemon.cli(&["check-config", file.to_str().unwrap()]).status.code(), Some(0));
+    let mut terminal = opened(&daemon, &Setup::default());
+    terminal.send(b"3");
+    terminal.shows("z:filter");
+    terminal.send(b"z");
+    terminal.shows("Filter deliveries");
+    terminal.send(b"\x03");
     assert_eq!(terminal.exit(), 0);
 }
 
@@ -363,11 +390,13 @@ fn few_bytes_are_written() {
         terminal.send(b"2");
         terminal.shows("> webhook-00");
         terminal.shows("last hour");
-        let steps = [("j", "> webhook-01", row), ("\u{4}", "> webhook-0", page)];
-        for (key, text, most) in steps {
+        let steps = [("j", "> webhook-00", row), ("\u{4}", "> webhook-01", page)];
+        for (key, before_it, most) in steps {
             let before = terminal.raw().len();
             terminal.send(key.as_bytes());
-            terminal.shows(text);
+            terminal.hides(before_it);
+            // What a frame ends with.
+            terminal.until_written("the whole frame", |raw| raw.ends_with(b"\x1b[?2026l"));
             let written = terminal.raw().len() - before;
             assert!(written <= most, "{written} bytes for {key:?} at {size:?}");
         }

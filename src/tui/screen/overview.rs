@@ -173,7 +173,10 @@ fn figures(model: &Model, pen: &mut Pen<'_>, y: usize) -> usize {
         if pen.width() >= 100 {
             hour.extend(pair("resent", count(total.resent), None));
         }
-        for (name, figure) in [("p50", total.p50_ms), ("p95", total.p95_ms), ("p99", total.p99_ms)] {
+        let most = if pen.width() >= 100 { 3 } else { 2 };
+        for (name, figure) in
+            [("p50", total.p50_ms), ("p95", total.p95_ms), ("p99", total.p99_ms)].into_iter().take(most)
+        {
             hour.extend(figure.map(|figure| pair(name, took(figure), None)).into_iter().flatten());
         }
         lines.push(hour);

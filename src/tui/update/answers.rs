@@ -12,10 +12,9 @@ use crate::tui::model::{Fate, Link, Model, Topic, Undo};
 use crate::tui::text::plural;
 
 pub(super) fn take(model: &mut Model, answered: Answered, out: &mut Effects) {
-    match &answered.got {
-        Ok(_) => heard(model),
-        Err(Trouble::Unreachable(why)) => lost(model, why.clone()),
-        Err(_) => {}
+    // Whether the daemon is there at all is told by the poll for changes, which hears of it at once.
+    if answered.got.is_ok() {
+        heard(model);
     }
     settle_topic(model, &answered);
     match (&answered.ask, &answered.got) {
