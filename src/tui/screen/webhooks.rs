@@ -437,13 +437,13 @@ fn pane(model: &Model, hook: &WebhookView, pen: &mut Pen<'_>) {
 fn recent_row(model: &Model, one: &DeliveryView) -> Vec<Cell> {
     let (state, role) = words::of_delivery(one);
     let code = one.last_code.map_or(cell("-", Role::Dim), |code| cell(code.to_string(), words::role_of_code(code)));
-    // As in the list of deliveries, so that the rows are in the order of what they say.
+    let at = one.last_attempt_at.as_deref().or(Some(&one.created_at));
     vec![
-        text(shown_text(Some(&one.created_at), &model.zone, Shown::Time)),
+        text(shown_text(at, &model.zone, Shown::Time)),
         code,
         cell(state, role),
-        text(words::of_reference(one).unwrap_or("-").to_owned()),
-        text(words::of_tries(one)),
+        text(one.scan_ref.clone().unwrap_or_else(|| "-".to_owned())),
+        text(format!("{}/{}", one.attempts_made, one.attempts_max)),
         text(one.last_duration_ms.map_or(String::new(), took)),
     ]
 }
