@@ -182,7 +182,7 @@ fn figures(model: &Model, pen: &mut Pen<'_>, y: usize) -> usize {
         let used = status.journal.bytes + status.index.bytes;
         let mut disk = vec![piece("  Disk     ", Role::Heading)];
         disk.push(plain(format!("{} used, {} free", bytes(used), bytes(status.disk.free_bytes))));
-        disk.push(plain(format!("   kept {}", plural(u64::from(status.retention_days), "day", "days"))));
+        disk.push(plain(format!("   kept {}", plural(status.retention_days, "day", "days"))));
         disk.extend(status.journal.oldest_day.iter().map(|day| plain(format!("   oldest {day}"))));
         lines.push(disk);
     }
