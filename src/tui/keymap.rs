@@ -129,7 +129,6 @@ const ROWS: &[Row] = &[
     // What one does in a place, in the order of its hint line.
     hint(&[C::Overview], A::Open, &["Enter"], "open", 1),
     hint(&[C::Overview], A::Recent, &["r"], "recent", 2),
-    hint(&[C::Overview], A::Live, &["p"], "hold", 3),
     hint(&[C::Overview], A::Test, &["t"], "test", 4),
     hint(&[C::Overview], A::Command, &[":"], "command", 5),
     hint(&[C::Webhooks], A::Open, &["Enter"], "edit", 1),

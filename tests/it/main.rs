@@ -14,6 +14,7 @@ mod history;
 mod index;
 mod jobs;
 mod journal;
+mod keys;
 mod listen;
 mod mail;
 mod oauth;

@@ -76,7 +76,7 @@ impl Dialog for Classes {
     }
 
     fn view(&self, _model: &Model, pen: &mut Pen<'_>) {
-        let foot = "key: only that   Space: several   Enter: show   Esc";
+        let foot = "0-5: only that   Space: several   Enter: show";
         let mut inside = pen.dialog(52, CLASSES.len() + 2, "Class of the last response", foot);
         for (at, (key, class, words)) in CLASSES.iter().enumerate() {
             let y = at + 1;

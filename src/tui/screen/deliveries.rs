@@ -296,11 +296,12 @@ fn counters(model: &Model, pen: &mut Pen<'_>) {
         let sum: u64 = counts.iter().sum();
         line.push(plain("   "));
         line.push(piece(
-            format!("{class}:{}", count(sum)),
+            // A code of 0 with a colon and a number behind it would read as a time.
+            format!("{} {}", if class == "0" { "no response" } else { class }, count(sum)),
             if sum > 0 { crate::tui::theme::of_class(class) } else { Role::Text },
         ));
     }
-    line.push(piece("   last 60 min", Role::Dim));
+    line.push(piece("   last hour", Role::Dim));
     pen.spans(0, 0, &line);
 }
 
@@ -411,14 +412,10 @@ fn field(model: &Model, one: &DeliveryView, column: &Column) -> Cell {
             let (word, role) = words::of_delivery(one);
             cell(word, role)
         }
-        "SCANREF" => {
-            let other = one.references.first().or(one.scan_ref.as_ref());
-            let reference = one.scan_ref.as_ref().or(other);
-            reference.map_or(cell("-", Role::Dim), |reference| text(reference.clone()))
-        }
+        "SCANREF" => words::of_reference(one).map_or(cell("-", Role::Dim), |reference| text(reference.to_owned())),
         "WEBHOOK" => text(one.webhook_name.clone()),
         "EVENT TYPE" => text(model.label_of(&one.event_type)),
-        "TRY" => text(format!("{}/{}", one.attempts_made, one.attempts_max)),
+        "TRY" => text(words::of_tries(one)),
         "NEXT" => text(words::of_next(model, one)),
         "TOOK" => text(one.last_duration_ms.map_or(String::new(), took)),
         _ => text(one.url.clone()),
@@ -427,7 +424,7 @@ fn field(model: &Model, one: &DeliveryView, column: &Column) -> Cell {
 
 /// The chosen delivery as a whole, below the list.
 fn pane(model: &Model, one: &DeliveryView, pen: &mut Pen<'_>) {
-    pen.rule(0, one.scan_ref.as_deref().unwrap_or(&one.id), "Enter: open  v: payload");
+    pen.rule(0, words::of_reference(one).unwrap_or(&one.id), "Enter: open  v: payload");
     let line = format!("{}  ->  {}", one.webhook_name, one.url);
     pen.text(2, 1, &line, Role::Text);
     let (state, role) = words::of_delivery(one);
@@ -440,20 +437,24 @@ fn pane(model: &Model, one: &DeliveryView, pen: &mut Pen<'_>) {
         ("Event", one.event_id.clone()),
         ("Delivery", one.id.clone()),
         ("Last", words::of_last(one.last_code, one.last_error.as_deref())),
-        (
-            "Tries",
-            format!(
-                "{} of {}, the last at {}",
-                one.attempts_made,
-                one.attempts_max,
-                shown_text(one.last_attempt_at.as_deref(), &model.zone, Shown::Full)
-            ),
-        ),
+        ("Tries", tries(model, one)),
         ("Payload", plural(u64::from(one.payload_bytes), "byte", "bytes")),
         ("References", one.references.join("   ")),
     ];
     for (at, (name, value)) in facts.iter().enumerate() {
         pen.text(2, 3 + at, name, Role::Dim);
         pen.text(14, 3 + at, value, Role::Text);
+    }
+}
+
+fn tries(model: &Model, one: &DeliveryView) -> String {
+    let last = one.last_attempt_at.as_deref();
+    match (one.state.as_str(), last) {
+        ("skipped", None) => "none: the webhook's filter did not let it through".to_owned(),
+        (_, None) => format!("none yet of {}", one.attempts_max),
+        (_, Some(_)) => {
+            let last = shown_text(last, &model.zone, Shown::Full);
+            format!("{} of {}, the last at {last}", one.attempts_made, one.attempts_max)
+        }
     }
 }

@@ -131,7 +131,7 @@ impl Page for DeliveryPage {
 
     fn title(&self) -> String {
         let view = self.view.as_ref();
-        view.and_then(|view| view.scan_ref.clone()).unwrap_or_else(|| self.id.clone())
+        view.and_then(words::of_reference).unwrap_or(&self.id).to_owned()
     }
 
     fn remark(&self, _model: &Model) -> String {

@@ -126,7 +126,8 @@ impl Page for EventPage {
     }
 
     fn title(&self) -> String {
-        self.view.scan_ref.clone().unwrap_or_else(|| self.id.clone())
+        let view = &self.view;
+        view.scan_ref.as_ref().or(view.references.first()).unwrap_or(&self.id).clone()
     }
 
     fn remark(&self, _model: &Model) -> String {

@@ -290,7 +290,11 @@ fn head(model: &Model, pen: &mut Pen<'_>) {
 
 /// The chosen event as a whole, below the list.
 fn pane(model: &Model, one: &EventView, pen: &mut Pen<'_>) {
-    pen.rule(0, one.scan_ref.as_deref().unwrap_or(&one.id), "Enter: open  v: payload  o: schema");
+    pen.rule(
+        0,
+        one.scan_ref.as_ref().or(one.references.first()).unwrap_or(&one.id),
+        "Enter: open  v: payload  o: schema",
+    );
     let lines = facts(model, one);
     for (at, (name, value)) in lines.iter().enumerate() {
         pen.text(2, 1 + at, name, Role::Dim);

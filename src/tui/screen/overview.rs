@@ -111,7 +111,6 @@ pub(crate) fn act(model: &mut Model, action: Action, out: &mut Effects) {
                 _ => deliveries::show_webhook(model, &id),
             }
         }
-        Action::Live => model.say("the overview always shows the newest"),
         action => {
             act_in_tab(model, action, out);
         }
@@ -160,10 +159,11 @@ fn figures(model: &Model, pen: &mut Pen<'_>, y: usize) -> usize {
             queue.extend(pair("oldest", span(oldest), None));
         }
         if stats.pending > 0 && pen.width() >= 100 {
-            let drained = stats.drain_seconds.map_or("not shrinking".to_owned(), |left| format!("in {}", span(left)));
-            queue.extend(pair("drained", drained, None));
+            let drained =
+                stats.drain_seconds.map_or("not shrinking".to_owned(), |left| format!("gone in {}", span(left)));
+            queue.extend(pair("backlog", drained, None));
         }
-        lines.push(queue);
+        lines.push(whole(queue, pen.width()));
         let total = &stats.total;
         let (tries, good) = tries(total);
         let mut hour = vec![piece("  1 h      ", Role::Heading)];
@@ -179,13 +179,13 @@ fn figures(model: &Model, pen: &mut Pen<'_>, y: usize) -> usize {
         {
             hour.extend(figure.map(|figure| pair(name, took(figure), None)).into_iter().flatten());
         }
-        lines.push(hour);
+        lines.push(whole(hour, pen.width()));
     }
     if let Some(status) = &model.status {
         let used = status.journal.bytes + status.index.bytes;
         let mut disk = vec![piece("  Disk     ", Role::Heading)];
         disk.push(plain(format!("{} used, {} free", bytes(used), bytes(status.disk.free_bytes))));
-        disk.push(plain(format!("   kept {} days", status.retention_days)));
+        disk.push(plain(format!("   kept {}", plural(status.retention_days, "day", "days"))));
         disk.extend(status.journal.oldest_day.iter().map(|day| plain(format!("   oldest {day}"))));
         lines.push(disk);
     }
@@ -199,6 +199,19 @@ fn figures(model: &Model, pen: &mut Pen<'_>, y: usize) -> usize {
     });
     y + most
 }
+
+/// As many figures of a line as fit: half a figure is a wrong one.
+fn whole(mut line: Vec<Span>, columns: usize) -> Vec<Span> {
+    let taken = |line: &[Span]| line.iter().map(|span| width(&span.text)).sum::<usize>();
+    // The blanks behind the last one may be missing.
+    while line.len() > FIGURE && taken(&line[..line.len() - 1]) > columns {
+        line.truncate(line.len() - FIGURE);
+    }
+    line
+}
+
+/// Spans that a figure has.
+const FIGURE: usize = 3;
 
 fn pair(name: &str, figure: String, role: Option<Role>) -> Vec<Span> {
     vec![piece(format!("{name} "), Role::Text), piece(figure, role.unwrap_or(Role::Text)), plain("   ")]
@@ -356,7 +369,7 @@ pub(crate) fn verdict(model: &Model, columns: usize) -> Option<(String, Role)> {
         return Some((format!("all is well{pending}"), Role::Good));
     };
     let since = worst.failing_since.as_deref().and_then(|at| model.seconds_since(at)).unwrap_or(0);
-    let code = worst.last_code.map_or(String::new(), |code| format!("{code} "));
+    let code = worst.last_code.map_or(String::new(), |code| format!("code {code} "));
     let name = fit(&worst.name, columns / 3, &model.glyphs).into_owned();
     let many = plural(failing.len() as u64, "webhook is failing", "webhooks are failing");
     let which = if failing.len() == 1 { "it is" } else { "the worst is" };

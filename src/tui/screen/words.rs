@@ -57,6 +57,21 @@ pub fn of_hold(hold: &str) -> &'static str {
     }
 }
 
+/// What a delivery is known by: its scanRef, or the first of its ids.
+#[must_use]
+pub fn of_reference(delivery: &DeliveryView) -> Option<&str> {
+    delivery.scan_ref.as_deref().or(delivery.references.first().map(String::as_str))
+}
+
+/// Attempts that were made, of how many; nothing where none is to be made.
+#[must_use]
+pub fn of_tries(delivery: &DeliveryView) -> String {
+    if delivery.attempts_max == 0 && delivery.attempts_made == 0 {
+        return "-".to_owned();
+    }
+    format!("{}/{}", delivery.attempts_made, delivery.attempts_max)
+}
+
 /// When the next attempt is: `in 84s`, `now`, why not, or nothing.
 #[must_use]
 pub fn of_next(model: &Model, delivery: &DeliveryView) -> String {
@@ -107,5 +122,25 @@ pub fn of_last(code: Option<u16>, error: Option<&str>) -> String {
         (None, _) => "not tried yet".to_owned(),
         (Some(0), Some(kind)) => format!("0 no response: {}", of_error(kind)),
         (Some(code), _) => format!("{code} {}", Class::of(code).words()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tui::testing::delivery;
+
+    #[test]
+    fn what_has_no_scan_ref_is_known_by_its_first_id_and_what_is_never_sent_has_no_tries() {
+        let mut one = delivery(1, "aml-watch", "delivered", Some(200));
+        one.scan_ref = None;
+        one.references = vec!["cust-1".to_owned(), "signup-2".to_owned()];
+        assert_eq!(of_reference(&one), Some("cust-1"));
+        one.references.clear();
+        assert_eq!(of_reference(&one), None);
+        (one.attempts_made, one.attempts_max) = (2, 6);
+        assert_eq!(of_tries(&one), "2/6");
+        (one.attempts_made, one.attempts_max) = (0, 0);
+        assert_eq!(of_tries(&one), "-");
     }
 }
