@@ -128,7 +128,7 @@ pub fn of_last(code: Option<u16>, error: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tui::testing::delivery;
+    use crate::tui::tests::delivery;
 
     #[test]
     fn what_has_no_scan_ref_is_known_by_its_first_id_and_what_is_never_sent_has_no_tries() {

@@ -106,10 +106,10 @@ fn a_monkey_breaks_nothing() {
         keys.extend(Keymap::offered(context).flat_map(|action| map.keys(context, action).to_vec()));
     }
     let texts = ["", "q\nd\n", "\u{1b}[2J\u{202e}", "日本語 text", "https://x.example/\u{0}"];
-    for seed in 1..=24 {
+    for seed in 1..=8 {
         let mut dice = Dice(0x9e37_79b9_7f4a_7c15_u64.rotate_left(seed) | 1);
         let mut bench = Bench::new(80, 24);
-        for step in 0..1_500 {
+        for step in 0..1_000 {
             match dice.roll(40) {
                 0 => bench.send(Message::Paste(texts[dice.roll(texts.len())].to_owned())),
                 1 => bench.send(Message::Resize(1 + dice.roll(140) as u16, 1 + dice.roll(50) as u16)),
