@@ -12,7 +12,15 @@ minutes=${MINUTES:-61}
 folder=docs/pictures
 home=$(mktemp -d)
 screen() { tmux -L "postrider-pictures-$$" -f /dev/null "$@"; }
-trap 'screen kill-server 2>/dev/null || true; rm -rf "$home"' EXIT
+# The demo removes what is its own.
+cleanup() {
+    screen kill-server 2>/dev/null || true
+    for _ in $(seq 50); do
+        rm -rf "$home" 2>/dev/null && return
+        sleep 0.1
+    done
+}
+trap cleanup EXIT
 
 # Settings and memory of whoever runs this are left out.
 export HOME="$home" XDG_CONFIG_HOME="$home" XDG_STATE_HOME="$home" TMPDIR="$home" LC_ALL=C.UTF-8
@@ -20,7 +28,7 @@ unset NO_COLOR COLORFGBG TMUX
 screen new-session -d -x 120 -y 40 -s demo "'$program' demo"
 
 keys() { screen send-keys -t demo "$@"; }
-typed() { screen send-keys -t demo -l "$1"; }
+step() { for key in "$@"; do keys "$key"; sleep 0.2; done; } # keys that come all at once are a paste
 size() { screen resize-window -t demo -x "$1" -y "$2"; }
 shows() { # waits until the screen shows a text
     for _ in $(seq 100); do
@@ -40,8 +48,6 @@ take() { # NAME COLUMNS ROWS TITLE
     mv "$home/$1.svg" "$folder/$1.svg"
     echo "$folder/$1.svg"
 }
-socket() { find "$home" -name admin.sock; }
-
 shows 'Last deliveries'
 sleep $((minutes * 60))
 
@@ -60,21 +66,11 @@ keys 3
 shows 'EVENT TYPE'
 take deliveries 120 40 'postrider: Deliveries'
 
-# One that got through after several attempts.
-reference=$("$program" --socket "$(socket)" delivery list --webhook aml-watch --state delivered --json --limit 400 |
-    python3 -c '
-import json, sys
-text = sys.stdin.read()
-try:
-    found = json.loads(text)
-    found = found.get("items") or found.get("deliveries") if isinstance(found, dict) else found
-except json.JSONDecodeError:
-    found = [json.loads(line) for line in text.splitlines() if line]
-print(max((one for one in found if one.get("scan_ref")), key=lambda one: one["attempts_made"])["scan_ref"])')
-typed /
-typed "$reference"
-keys Enter
-shows "scanRef"
+# One that its receiver did not take, with its plan.
+keys c 5
+shows 'server err'
+settle
+keys g
 settle
 keys Enter
 shows 'Attempts'
@@ -83,12 +79,7 @@ keys q
 
 keys 2
 shows 'OPTS'
-keys G
-settle
-typed /
-typed kyc-auto
-keys Enter
-settle
+step g j j j j
 keys Enter
 shows 'Signing key'
 take form 120 40 'postrider: the form of a webhook'
@@ -96,10 +87,7 @@ keys Escape
 shows 'OPTS'
 
 size 80 24
-typed /
-typed face-auth
-keys Enter
-settle
+step g j j
 keys t
 shows 'Likely cause'
 take test 80 24 'postrider: the test of a webhook'
