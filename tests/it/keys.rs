@@ -56,6 +56,7 @@ fn page() -> String {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a test's knob, read where it is used")]
 fn the_page_of_keys_is_what_the_keymap_says() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/keys.md");
     if std::env::var_os("UPDATE").is_some() {
