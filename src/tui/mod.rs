@@ -135,9 +135,10 @@ impl Program {
         let shell = Shell::start(options.sockets, caller, to.clone())?;
         let size = Screen::size()?;
         let mut model = Model::new(clock.now(), size);
-        let Settings { theme, glyphs, keymap, mouse, utc, synchronized, mono_only: _ } = options.settings;
+        let Settings { theme, glyphs, keymap, mouse, utc, synchronized, mono_only } = options.settings;
         (model.theme, model.glyphs, model.keymap, model.mouse) = (theme, glyphs, keymap, mouse);
-        model.zone = if utc { TimeZone::UTC } else { options.zone };
+        (model.mono_only, model.local) = (mono_only, options.zone);
+        model.zone = if utc { TimeZone::UTC } else { model.local.clone() };
         (model.host, model.read_only, model.directory) = (options.host, options.read_only, options.directory);
         if let Some(file) = &options.state_file {
             let remembered = settings::remembered(file);

@@ -28,6 +28,8 @@ mod poster;
 mod power;
 mod receiver;
 mod rng;
+#[path = "../rows.rs"]
+mod rows;
 
 use bed::{Context, Report};
 use tokio::signal::unix::{SignalKind, signal};
@@ -36,21 +38,43 @@ type Running = Pin<Box<dyn Future<Output = anyhow::Result<Report>> + Send>>;
 
 struct Scenario {
     name: &'static str,
+    /// What it covers of docs/hostile-world.toml.
+    rows: &'static [&'static str],
     run: fn(Context) -> Running,
 }
 
 const SCENARIOS: &[Scenario] = &[
-    Scenario { name: "kill_9_under_load", run: |context| Box::pin(crash::kill_9_under_load(context)) },
-    Scenario { name: "kill_during_recovery", run: |context| Box::pin(crash::kill_during_recovery(context)) },
-    Scenario { name: "power_cut", run: |context| Box::pin(power::power_cut(context)) },
-    Scenario { name: "power_cut_at_first_start", run: |context| Box::pin(power::power_cut_at_first_start(context)) },
-    Scenario { name: "full_disk_restart", run: |context| Box::pin(full_disk::full_disk_restart(context)) },
-    Scenario { name: "full_disk_gradual", run: |context| Box::pin(full_disk::full_disk_gradual(context)) },
-    Scenario { name: "damaged_index", run: |context| Box::pin(index::damaged_index(context)) },
-    Scenario { name: "second_daemon", run: |context| Box::pin(lifecycle::second_daemon(context)) },
-    Scenario { name: "stop_under_load", run: |context| Box::pin(lifecycle::stop_under_load(context)) },
-    Scenario { name: "misbehaving_receivers", run: |context| Box::pin(lifecycle::misbehaving_receivers(context)) },
-    Scenario { name: "journal_io_error", run: |context| Box::pin(io_error::journal_io_error(context)) },
+    Scenario { name: "kill_9_under_load", rows: &["F1"], run: |context| Box::pin(crash::kill_9_under_load(context)) },
+    Scenario {
+        name: "kill_during_recovery",
+        rows: &["F2"],
+        run: |context| Box::pin(crash::kill_during_recovery(context)),
+    },
+    Scenario { name: "power_cut", rows: &["F3"], run: |context| Box::pin(power::power_cut(context)) },
+    Scenario {
+        name: "power_cut_at_first_start",
+        rows: &["F6"],
+        run: |context| Box::pin(power::power_cut_at_first_start(context)),
+    },
+    Scenario {
+        name: "full_disk_restart",
+        rows: &["F11"],
+        run: |context| Box::pin(full_disk::full_disk_restart(context)),
+    },
+    Scenario {
+        name: "full_disk_gradual",
+        rows: &["F10"],
+        run: |context| Box::pin(full_disk::full_disk_gradual(context)),
+    },
+    Scenario { name: "damaged_index", rows: &["F13"], run: |context| Box::pin(index::damaged_index(context)) },
+    Scenario { name: "second_daemon", rows: &["F14"], run: |context| Box::pin(lifecycle::second_daemon(context)) },
+    Scenario { name: "stop_under_load", rows: &["F43"], run: |context| Box::pin(lifecycle::stop_under_load(context)) },
+    Scenario {
+        name: "misbehaving_receivers",
+        rows: &["F15"],
+        run: |context| Box::pin(lifecycle::misbehaving_receivers(context)),
+    },
+    Scenario { name: "journal_io_error", rows: &["F7"], run: |context| Box::pin(io_error::journal_io_error(context)) },
 ];
 
 /// No scenario is near this; a hang in the harness itself must not hold up a CI machine for ever.
@@ -131,6 +155,7 @@ async fn run(scenario: &Scenario, seed: u64) -> Verdict {
     let seconds = began.elapsed().as_secs_f64();
     match outcome {
         Ok(Report::Held(figures)) => {
+            rows::covered(scenario.rows, scenario.name, &figures);
             println!("PASS {seconds:.1} s: {figures}");
             Verdict::Passed
         }

@@ -19,6 +19,8 @@ mod listen;
 mod mail;
 mod oauth;
 mod readonly;
+#[path = "../rows.rs"]
+mod rows;
 mod rules;
 mod schema;
 mod server;

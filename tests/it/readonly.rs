@@ -130,8 +130,10 @@ impl Bed {
             format!("{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n");
         // A refusal may come before the body was sent.
         let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes()));
-        let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
+        // … and the end after it is a reset then, since the daemon closes with the body unread.
+        let mut bytes = Vec::new();
+        let _ = stream.read_to_end(&mut bytes);
+        let text = String::from_utf8(bytes).unwrap();
         (text.split(' ').nth(1).unwrap().parse().unwrap(), text)
     }
 
