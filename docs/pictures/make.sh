@@ -44,7 +44,7 @@ settle() { # waits until what is drawn stays for a moment, counters aside
 }
 take() { # NAME COLUMNS ROWS TITLE
     settle
-    screen capture-pane -e -p -t demo | python3 "$folder/ansi2svg.py" "$2" "$3" "$4" > "$home/$1.svg"
+    screen capture-pane -e -N -p -t demo | python3 "$folder/ansi2svg.py" "$2" "$3" "$4" > "$home/$1.svg"
     mv "$home/$1.svg" "$folder/$1.svg"
     echo "$folder/$1.svg"
 }

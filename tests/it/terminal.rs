@@ -403,6 +403,51 @@ fn few_bytes_are_written() {
     }
 }
 
+#[test]
+fn commands_of_the_palette_come_to_something() {
+    let daemon = Daemon::start("");
+    create(&daemon, "first", "http://127.0.0.1:1/");
+    daemon.admin("POST /v1/webhooks/first/pause", "");
+    for reference in ["one", "two"] {
+        assert_eq!(daemon.post("/v1/events/SOS_REPORT", &format!("{{\"scanRef\":\"{reference}\"}}")).status, 202);
+    }
+    let environment = [("NO_COLOR", "1"), ("TZ", "EST5")];
+    let setup = Setup { size: (120, 40), environment: &environment, ..Setup::default() };
+    let mut terminal = opened(&daemon, &setup);
+    let command = |terminal: &mut Terminal, text: &str, then: &str| {
+        terminal.send(b":");
+        terminal.shows("Commands");
+        terminal.type_text(text);
+        terminal.send(b"\r");
+        terminal.shows(then);
+    };
+    command(&mut terminal, "jobs", "nothing was resent or stopped in bulk");
+    command(&mut terminal, "theme dark", "there is only the theme mono");
+    command(&mut terminal, "tz local", "times are shown in EST");
+    command(&mut terminal, "tz utc", "times are shown in UTC");
+    daemon.admin("POST /v1/cancel", "{\"filter\":{\"ref\":\"one\"}}");
+    command(&mut terminal, "jobs", "Jobs since the daemon started");
+    terminal.send(b"\x1b");
+    terminal.hides("Jobs since the daemon started");
+    for (tab, file, shown) in [("3", "deliveries.jsonl", "one"), ("4", "events.jsonl", "SOS_REPORT")] {
+        terminal.send(tab.as_bytes());
+        terminal.shows(shown);
+        terminal.send(b"e");
+        terminal.shows("write to file:");
+        terminal.send(b"\r");
+        terminal.shows("2 lines written to");
+        terminal.shows(&format!("/{file}"));
+        let written = std::fs::read_to_string(daemon.folder.path().join(file)).unwrap();
+        let rows: Vec<serde_json::Value> = written.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(rows.len(), 2);
+        assert!(rows.iter().any(|row| row["references"][0] == "two"), "{written}");
+        terminal.send(b"1");
+        terminal.shows("Needs attention");
+    }
+    terminal.send(b"Q");
+    terminal.exit();
+}
+
 /// What a shell runs.
 fn ui_command(daemon: &Daemon) -> String {
     let state = daemon.folder.path().join("state");

@@ -465,6 +465,6 @@ fn why(view: &DeliveryView, attempt: &AttemptView) -> String {
             let waited = waited.map_or(0, |(started, made)| started.since(made).as_secs());
             if waited > 5 { format!("first, waited {}", span(waited)) } else { "first".to_owned() }
         }
-        _ => "timer".to_owned(),
+        _ => "retry".to_owned(),
     }
 }

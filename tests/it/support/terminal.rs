@@ -33,7 +33,7 @@ pub(crate) struct Terminal {
 }
 
 /// How long anything may take before a test is in vain.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How a terminal is set up.
 pub(crate) struct Setup<'a> {
