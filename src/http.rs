@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::channel::Channel;
+use http_body_util::{BodyExt as _, Either, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -59,8 +60,8 @@ pub enum Listener {
     Unix(UnixListener),
 }
 
-/// An answer; small, so never streamed.
-pub type Answer = Response<Full<Bytes>>;
+/// An answer: whole, or in pieces that come one after the other.
+pub type Answer = Response<Either<Full<Bytes>, Channel<Bytes, std::io::Error>>>;
 
 /// A request whose body has not been read.
 pub type Question = Request<Incoming>;
@@ -276,7 +277,10 @@ impl Server {
                 let (answer, progress) = (answer.clone(), progress.clone());
                 async move {
                     let answered = answer(peer, question, progress.clone()).await;
-                    progress.phase.enter(WAITS_FOR_HEAD);
+                    // What is still streamed keeps its place; the connection ends with it.
+                    if matches!(answered.body(), Either::Left(_)) {
+                        progress.phase.enter(WAITS_FOR_HEAD);
+                    }
                     Ok::<_, Infallible>(answered)
                 }
             });
@@ -396,7 +400,30 @@ pub fn json(status: StatusCode, body: Vec<u8>) -> Answer {
 /// An answer with a body of the given media type.
 #[must_use]
 pub fn typed(status: StatusCode, media_type: &'static str, body: Bytes) -> Answer {
-    let mut answer = Response::new(Full::new(body));
+    of_type(status, media_type, Either::Left(Full::new(body)))
+}
+
+/// An answer that is made while it is sent: the pieces go into what is given along. The connection ends with it.
+/// Whoever drops the sender without an error says that it is whole.
+#[must_use]
+pub fn streamed(media_type: &'static str) -> (Answer, Pieces) {
+    let (pieces, body) = Channel::new(PIECES_AHEAD);
+    let mut answer = of_type(StatusCode::OK, media_type, Either::Right(body));
+    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    (answer, pieces)
+}
+
+/// Where the pieces of a streamed answer go.
+pub type Pieces = http_body_util::channel::Sender<Bytes, std::io::Error>;
+/// Pieces that are made before the first of them is sent.
+const PIECES_AHEAD: usize = 2;
+
+fn of_type(
+    status: StatusCode,
+    media_type: &'static str,
+    body: Either<Full<Bytes>, Channel<Bytes, std::io::Error>>,
+) -> Answer {
+    let mut answer = Response::new(body);
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));

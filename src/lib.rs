@@ -18,6 +18,7 @@ pub mod mail;
 pub mod secrets;
 pub mod store;
 
+pub mod backup;
 pub mod ingest;
 
 pub mod alerts;

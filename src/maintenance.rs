@@ -149,7 +149,11 @@ impl Maintenance {
         let retention = self.options.borrow().retention;
         while days_allowed(&self.went, self.store.clock().elapsed()) > 0 {
             let Some(day) = self.store.expired_day(retention, now) else { break };
-            self.expire(day, retention).await?;
+            match self.expire(day, retention).await {
+                // A backup is being read; the next round is in time.
+                Err(StoreError::Busy) => break,
+                done => done?,
+            }
         }
         forget_old_damage(&self.store.journal().directory().join("quarantine"), retention, now);
         forgotten

@@ -246,6 +246,15 @@ impl Client {
     }
 
     async fn send(&self, call: Call<'_>) -> Result<Answer, ClientError> {
+        let limit = call.limit;
+        let response = self.response(call).await?;
+        let content_type = media_type(&response);
+        let body = body(response).await?.map_err(|error| self.lost(&error, limit))?;
+        Ok(Answer { content_type, body })
+    }
+
+    /// A successful answer whose body was not read.
+    async fn response(&self, call: Call<'_>) -> Result<Response, ClientError> {
         let url = address(call.path, &call.query)?;
         let mut request = self.http.request(call.method, url).timeout(call.limit);
         if let Some(body) = call.body {
@@ -254,11 +263,10 @@ impl Client {
         let lost = |error: reqwest::Error| self.lost(&error, call.limit);
         let response = request.send().await.map_err(lost)?;
         let status = response.status();
-        let content_type = media_type(&response);
-        let body = body(response).await?.map_err(lost)?;
         if status.is_success() {
-            return Ok(Answer { content_type, body });
+            return Ok(response);
         }
+        let body = body(response).await?.map_err(lost)?;
         Err(ClientError::Refused(problem(status, &body)))
     }
 

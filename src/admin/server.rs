@@ -5,6 +5,7 @@
 //! refused before anything of the request is acted on, and whatever the path.
 
 mod audit;
+mod backup;
 mod bulk;
 mod changes;
 mod deliveries;
@@ -116,6 +117,8 @@ struct Shared {
     tests: Semaphore,
     /// One import at a time.
     imports: Semaphore,
+    /// One backup at a time.
+    backups: Arc<Semaphore>,
     /// A place for each poll that may wait; those who may only look take none from the others.
     polls: Semaphore,
     polls_read_only: Semaphore,
@@ -209,6 +212,7 @@ impl Admin {
             ingest_connections,
             tests,
             imports,
+            backups: Arc::new(Semaphore::new(1)),
             polls: Semaphore::new(changes::POLLS_MAX),
             polls_read_only: Semaphore::new(changes::POLLS_MAX),
             stopping: CancellationToken::new(),
@@ -300,6 +304,7 @@ impl Admin {
             ["events", rest @ ..] => self.events(&call, rest).await,
             ["deliveries", rest @ ..] => self.deliveries(&call, rest).await,
             ["email", "test"] => self.test_email(&call).await,
+            ["backup"] => self.backup(&call).await,
             ["export"] => self.export(&call),
             ["import"] => self.import(&call).await,
             ["keys", rest @ ..] => self.keys(&call, rest).await,

@@ -9,7 +9,7 @@
 mod sending;
 mod worker;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -88,6 +88,12 @@ impl Alerts {
                 stopped: CancellationToken::new(),
             }),
         }
+    }
+
+    /// The queue's file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.shared.path
     }
 
     /// Runs until [`Self::stop`].

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use jiff::tz::TimeZone;
+use serde_json::Value;
 
 use crate::admin::client::{Caller, Client};
 use crate::clock::Clock;
@@ -21,6 +22,7 @@ use crate::config::paths::{self, Environment};
 use crate::domain::time::Timestamp;
 
 mod audit;
+mod backup;
 mod bulk;
 mod check_config;
 mod create;
@@ -48,6 +50,7 @@ mod tui;
 mod verify;
 mod webhook;
 
+pub use backup::Errand;
 pub use demo::{Foreground, Stage};
 pub use exit_code::ExitCode;
 pub use failure::Failure;
@@ -145,6 +148,10 @@ enum Command {
     Export(transfer::Export),
     /// Bring them in step with such a file: shows the plan, then applies it
     Import(transfer::Import),
+    /// Write the whole store to one file, while the daemon runs; secrets stay sealed
+    Backup(backup::Backup),
+    /// Make a store from such a file, before the daemon is started
+    Restore(backup::Restore),
     /// Who changed what, newest first
     Audit(audit::Arguments),
     /// Check every record of the store; can take long
@@ -166,13 +173,13 @@ type Ended = Result<ExitCode, Failure>;
 
 /// Runs one command to its end.
 ///
-/// `args` begins with the name of the program. `serve` runs the daemon until it stops; it gets
-/// the flags, and the output for its start-up message. `demo` sets a [`Stage`], runs what is to be
+/// `args` begins with the name of the program. `daemon` runs the daemon until it stops, or restores its store and
+/// tells what came of that. `demo` sets a [`Stage`], runs what is to be
 /// shown on it, and clears up.
 pub fn run(
     args: impl IntoIterator<Item = OsString>,
     env: Environment<'_>,
-    serve: impl FnOnce(Places, &mut Output) -> Ended,
+    daemon: impl FnOnce(Errand, Places) -> Result<Option<Value>, Failure>,
     demo: impl FnOnce(&Stage, Foreground<'_>) -> Ended,
 ) -> ExitCode {
     let now = now();
@@ -196,7 +203,10 @@ pub fn run(
     let command = || match cli.command {
         None if tui::has_terminal(&session) => tui::run(&mut session, &tui::Tui::default()),
         None => output.text(&Cli::command().render_help().to_string()).map(|()| ExitCode::Done),
-        Some(Command::Serve) => serve(session.places, &mut output),
+        Some(Command::Serve) => backup::tell(&mut output, daemon(Errand::Serve, session.places)),
+        Some(Command::Restore(backup::Restore { file })) => {
+            backup::tell(&mut output, daemon(Errand::Restore(file), session.places))
+        }
         // These wait by themselves, outside of any runtime.
         Some(Command::Tui(arguments)) => tui::run(&mut session, &arguments),
         Some(Command::Demo(arguments)) => demo::run(session, &arguments, demo),
@@ -240,7 +250,9 @@ fn explain(error: &clap::Error, output: &mut Output) -> ExitCode {
 impl Session<'_> {
     async fn run(&mut self, command: Command) -> Ended {
         match command {
-            Command::Serve | Command::Demo(_) => Err(Failure::usage("the daemon is not a command of its client")),
+            Command::Serve | Command::Restore(_) | Command::Demo(_) => {
+                Err(Failure::usage("the daemon is not a command of its client"))
+            }
             Command::Tui(arguments) => tui::run(self, &arguments),
             Command::Listen(arguments) => listen::run(self, arguments).await,
             Command::Status => status::run(self).await,
@@ -252,6 +264,7 @@ impl Session<'_> {
             Command::Email(command) => email::run(self, command).await,
             Command::Export(arguments) => transfer::export(self, &arguments).await,
             Command::Import(arguments) => transfer::import(self, &arguments).await,
+            Command::Backup(arguments) => backup::run(self, &arguments).await,
             Command::Audit(arguments) => audit::run(self, &arguments).await,
             Command::Verify => verify::run(self).await,
         }

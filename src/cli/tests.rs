@@ -157,7 +157,7 @@ fn check_config_names_every_problem_and_ends_with_78() {
     let (ended, out, _) = alone(&format!("check-config --json {}", file.display()));
     assert_eq!(ended, Ok(ExitCode::BadConfig));
     for line in out.text().lines() {
-        let problem: serde_json::Value = serde_json::from_str(line).unwrap();
+        let problem: Value = serde_json::from_str(line).unwrap();
         assert!(problem["line"].as_u64().unwrap() >= 2);
     }
     std::fs::write(&file, "[ingest]\nlisten = \"127.0.0.1:0\"\n").unwrap();
@@ -180,11 +180,11 @@ fn what_is_built_in_is_known_without_a_daemon() {
     for verb in ["schema", "example"] {
         let (ended, out, err) = alone(&format!("event {verb} identification_cancelled --socket /nonexistent/a.sock"));
         assert_eq!((ended, err.text().as_str()), (Ok(ExitCode::Done), ""));
-        let document: serde_json::Value = serde_json::from_str(&out.text()).unwrap();
+        let document: Value = serde_json::from_str(&out.text()).unwrap();
         assert!(document.is_object() && out.text().lines().count() > 5, "{verb}");
         let (_, line, _) = alone(&format!("event {verb} ID_VERIFICATION_CANCELED --json"));
         assert_eq!(line.text().lines().count(), 1);
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&line.text()).unwrap(), document, "{verb}");
+        assert_eq!(serde_json::from_str::<Value>(&line.text()).unwrap(), document, "{verb}");
         let (ended, ..) = alone(&format!("event {verb} ORDER --socket /nonexistent/a.sock"));
         assert_eq!(ended.unwrap_err().exit, ExitCode::Unreachable, "{verb}");
     }

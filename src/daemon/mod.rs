@@ -4,11 +4,13 @@
 //! event; what it decides is what happens at start, reload and stop.
 
 mod orders;
+mod restore;
 mod settings;
 mod sockets;
 mod state_dir;
 mod within;
 
+pub use restore::restore;
 pub use state_dir::{StateDir, StateDirError};
 pub use within::Within;
 
@@ -67,6 +69,31 @@ pub enum ServeError {
     /// The disk or the system failed.
     #[error("{0}")]
     Io(String),
+    /// There is a store where one was to be made.
+    #[error("{0}")]
+    Occupied(String),
+    /// There is no such backup.
+    #[error("{0}")]
+    NoInput(String),
+    /// What was to be restored is no backup, or not whole.
+    #[error("{0}")]
+    BadData(String),
+}
+
+impl ServeError {
+    /// How the program should end, as `sysexits.h` has it.
+    #[must_use]
+    pub const fn exit_number(&self) -> u8 {
+        match self {
+            Self::BadData(_) => 65,
+            Self::NoInput(_) => 66,
+            Self::Occupied(_) => 73,
+            Self::Io(_) => 74,
+            Self::InUse(_) => 75,
+            Self::NotPermitted(_) => 77,
+            Self::Config(_) | Self::Unusable(_) => 78,
+        }
+    }
 }
 
 impl From<OpenError> for ServeError {
@@ -142,12 +169,24 @@ fn tell_warnings(config: &Config) {
 }
 
 fn open_sealer(config: &Config, state_dir: &StateDir, environment: Environment<'_>) -> Result<Sealer, ServeError> {
-    let credential = environment("CREDENTIALS_DIRECTORY").map(|folder| PathBuf::from(folder).join("master.key"));
-    if let Some(credential) = credential.filter(|path| path.exists()) {
-        return Ok(Sealer::from_file(&credential, false, Random::Os)?);
+    match key_file(config, state_dir, environment) {
+        Some(path) => Ok(Sealer::from_file(&path, true, Random::Os)?),
+        None => Ok(Sealer::from_file(&credential(environment).unwrap_or_default(), false, Random::Os)?),
     }
-    let path = config.secrets.key_file.clone().unwrap_or_else(|| state_dir.path().join("master.key"));
-    Ok(Sealer::from_file(&path, true, Random::Os)?)
+}
+
+/// The master key that systemd hands over, if it does.
+fn credential(environment: Environment<'_>) -> Option<PathBuf> {
+    let folder = environment("CREDENTIALS_DIRECTORY")?;
+    Some(PathBuf::from(folder).join("master.key")).filter(|path| path.exists())
+}
+
+/// Where the master key lies, unless systemd hands it over.
+fn key_file(config: &Config, state_dir: &StateDir, environment: Environment<'_>) -> Option<PathBuf> {
+    if credential(environment).is_some() {
+        return None;
+    }
+    Some(config.secrets.key_file.clone().unwrap_or_else(|| state_dir.path().join("master.key")))
 }
 
 /// What the daemon was started with.

@@ -77,6 +77,13 @@ impl StateDir {
     /// # Errors
     /// See [`StateDirError`].
     pub fn open(path: &Path) -> Result<Self, StateDirError> {
+        let prepared = Self::prepare(path)?;
+        check_format(&prepared.path)?;
+        Ok(prepared)
+    }
+
+    /// [`Self::open`] without a look at whether it is a store.
+    pub(super) fn prepare(path: &Path) -> Result<Self, StateDirError> {
         let io = |path: &Path| {
             let path = path.to_owned();
             move |error| StateDirError::Io { path, error }
@@ -96,9 +103,13 @@ impl StateDir {
             }
         }
         let lock = lock(path)?;
-        check_format(path)?;
         let path = path.canonicalize().map_err(io(path))?;
         Ok(Self { path, _lock: lock })
+    }
+
+    /// Says that everything is there that makes it a store.
+    pub(super) fn become_store(&self) -> Result<(), StateDirError> {
+        write_format(&self.path.join("FORMAT"))
     }
 
     /// Its absolute path.

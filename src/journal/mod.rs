@@ -326,6 +326,15 @@ impl Journal {
         }
     }
 
+    /// The file of a segment, for reading. Blocks on the disk.
+    ///
+    /// # Errors
+    /// As the system says; `NotFound` when it is gone.
+    pub fn open_segment(&self, name: u64) -> io::Result<Box<dyn SegmentFile>> {
+        let path = self.shared.path_of(name).ok_or(io::ErrorKind::NotFound)?;
+        self.shared.disk.open(&path)
+    }
+
     /// The record if it is still in memory; never blocks on the disk.
     #[must_use]
     pub fn read_recent(&self, location: Location) -> Option<Arc<Record>> {

@@ -13,6 +13,7 @@ mod fold;
 mod handover;
 mod idempotency;
 mod intake;
+mod moment;
 mod retention;
 mod revisions;
 mod sight;
@@ -23,6 +24,7 @@ pub use applier::IndexState;
 pub use config::{Config, LoadError, Targets, Token};
 pub use endings::{Ended, Endings};
 pub use handover::{Arrival, Arrivals, Workers};
+pub use moment::Moment;
 pub use retention::Expired;
 pub use revisions::Changed;
 
@@ -124,6 +126,8 @@ struct StoreShared {
     config: ArcSwap<Config>,
     /// One configuration change at a time.
     changing: Arc<tokio::sync::Mutex<()>>,
+    /// Written to by whoever lets go of a day, read by whoever needs all of them.
+    days_stay: Arc<tokio::sync::RwLock<()>>,
     ids: Mutex<EventIds>,
     recent_keys: RecentKeys,
     sealer: Sealer,
@@ -189,6 +193,7 @@ impl Store {
             intake,
             config: ArcSwap::from_pointee(config),
             changing: Arc::default(),
+            days_stay: Arc::default(),
             ids: Mutex::new(EventIds::default()),
             recent_keys: RecentKeys::default(),
             sealer,

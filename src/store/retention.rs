@@ -51,8 +51,12 @@ impl Store {
     /// carried forward first.
     ///
     /// # Errors
-    /// Whatever stands in the way; nothing is removed then, and it can be tried again.
+    /// `Busy` while somebody reads all days; whatever stands in the way. Nothing is removed then, and it can be tried
+    /// again.
     pub async fn expire(&self, day: Day, retention: Duration, now: Timestamp) -> Result<Expired, StoreError> {
+        let Ok(_going) = self.shared.days_stay.try_write() else {
+            return Err(StoreError::Busy);
+        };
         self.begin_newer_segment(day).await?;
         let mut expired = Expired::default();
         let of_day = self.find(move |index| sift(index, Some(day), retention, now, |_| true)).await?;

@@ -1,7 +1,7 @@
 //! Black-box suite: the finished program, real disks, real kills, power cuts.
 //!
-//! `cargo test --test blackbox -- [--list] [FILTER]`. `SEED=` repeats a run, `ROUNDS_KILL=` and `ROUNDS_POWER=` make
-//! it longer, `POSTRIDER_BIN=` names another binary, `KEEP=1` leaves the work directories of failed scenarios.
+//! `cargo test --test blackbox -- [--list] [FILTER]`. `SEED=` repeats a run, `ROUNDS_KILL=`, `ROUNDS_POWER=` and
+//! `ROUNDS_BACKUP=` make it longer, `POSTRIDER_BIN=` names another binary, `KEEP=1` leaves the work directories of failed scenarios.
 //! A scenario whose prerequisites are missing (root, loop devices, strace) says `SKIP` and why; that is never a pass.
 #![expect(clippy::print_stdout, reason = "its standard output is the report")]
 #![expect(clippy::disallowed_methods, reason = "a test from outside has only the real clock and environment")]
@@ -13,6 +13,7 @@ use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
+mod backup;
 mod bed;
 mod crash;
 mod daemon;
@@ -67,6 +68,7 @@ const SCENARIOS: &[Scenario] = &[
         run: |context| Box::pin(full_disk::full_disk_gradual(context)),
     },
     Scenario { name: "damaged_index", rows: &["F13"], run: |context| Box::pin(index::damaged_index(context)) },
+    Scenario { name: "backup_under_load", rows: &["F41"], run: |context| Box::pin(backup::backup_under_load(context)) },
     Scenario { name: "second_daemon", rows: &["F14"], run: |context| Box::pin(lifecycle::second_daemon(context)) },
     Scenario { name: "stop_under_load", rows: &["F43"], run: |context| Box::pin(lifecycle::stop_under_load(context)) },
     Scenario {
@@ -181,6 +183,7 @@ async fn attempt(scenario: &Scenario, seed: u64) -> anyhow::Result<Report> {
         seed,
         work: work.path().to_owned(),
         rounds_kill: number("ROUNDS_KILL").unwrap_or(10),
+        rounds_backup: number("ROUNDS_BACKUP").unwrap_or(4),
         rounds_power: number("ROUNDS_POWER").unwrap_or(5),
     };
     // A task of its own, so that a panic is a failure of this scenario and its guards still run.

@@ -34,6 +34,7 @@ const PARTS: &[Part] = &[
     part("index", &["domain"]),
     part("journal", &["clock", "domain"]),
     part("mail", &["domain"]),
+    part("backup", &["journal", "domain"]),
     part("secrets", &["domain", "random"]),
     part("store", &["journal", "index", "secrets", "clock", "random", "domain"]),
     part("ingest", &["catalog", "http", "store", "domain"]),
@@ -77,6 +78,7 @@ const PARTS: &[Part] = &[
         modules: &["admin::server", "admin::audit", "admin::transfer", "admin::views", "admin::writes"],
         sees: &[
             "admin::protocol",
+            "backup",
             "catalog",
             "store",
             "alerts",
@@ -118,6 +120,7 @@ const PARTS: &[Part] = &[
         modules: &[],
         sees: &[
             "admin::server",
+            "backup",
             "maintenance",
             "alerts",
             "dispatch",
@@ -175,6 +178,7 @@ const OWNED: &[(&str, &[&str], &str)] = &[
     ("sled", &["index"], "the index is a view: it must stay replaceable"),
     ("subtle", &["store"], "tokens are compared in one place"),
     ("tiny_http", &["listen"], "it has no limits: only behind the door of a tool on loopback, never in the daemon"),
+    ("tar", &["backup"], "one form of archive, read by one strict reader"),
     ("tokio_rustls", &["egress"], "the only TLS there is"),
     ("toml", &["config", "cli", "admin::client", "tui"], "the configuration file, and files for people"),
     ("tracing_subscriber", &["logging"], "one place decides what a line looks like"),

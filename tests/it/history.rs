@@ -180,3 +180,27 @@ async fn an_entry_waits_for_room() {
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(world.audit().await, [entry]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn no_day_goes_while_a_backup_is_read() {
+    const DAY: Duration = Duration::from_hours(24);
+    let world = World::new(7);
+    world.receivers.set("w", |_| (200, Duration::ZERO));
+    world.webhook("w", 0, 60, 4).await;
+    world.post("old", "{}").await.unwrap();
+    tokio::time::sleep(DAY).await;
+    world.post("newer", "{}").await.unwrap();
+    tokio::time::sleep(DAY * 31).await;
+    let moment = world.store.moment().await.unwrap();
+    let oldest = world.store.days()[0];
+    let retention = DAY * 30;
+    let refused = world.store.expire(oldest, retention, world.clock.now()).await;
+    assert!(matches!(refused, Err(postrider::store::StoreError::Busy)), "{refused:?}");
+    for (name, segment) in &moment.segments {
+        let file = world.store.journal().open_segment(*name).unwrap();
+        assert_eq!(file.read_at(&mut [0; 1], segment.length - 1).unwrap(), 1);
+    }
+    drop(moment);
+    world.store.expire(oldest, retention, world.clock.now()).await.unwrap();
+    assert!(!world.store.days().contains(&oldest));
+}

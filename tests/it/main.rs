@@ -5,6 +5,7 @@
 mod api;
 mod architecture;
 mod audit;
+mod backup;
 mod bulk;
 mod canary;
 mod changes;

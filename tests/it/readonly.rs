@@ -15,6 +15,7 @@ use crate::support::receiver::Receiver;
 /// Everything that changes, tests or reveals something, in an order in which each is possible.
 const CHANGES: &[(&str, &str)] = &[
     ("POST /v1/verify", ""),
+    ("POST /v1/backup", ""),
     ("POST /v1/email/test", "{\"to\":[\"ops@example.com\"]}"),
     ("GET /v1/webhooks/w/secrets/signing_key", ""),
     ("GET /v1/webhooks/w/secrets/signing_key?x=1", ""),

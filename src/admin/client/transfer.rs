@@ -2,6 +2,7 @@
 //!
 //! Reads and writes no file. Everything it passes on is the daemon's to judge.
 
+use std::io;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -11,6 +12,9 @@ use crate::admin::protocol::{ImportView, PlanView, RevealView, WebhookView};
 
 /// Each of many webhooks may have a name that takes seconds to resolve.
 const IMPORT_MAX: Duration = Duration::from_mins(30);
+
+/// A store can be large, and what it is written to slow.
+const BACKUP_MAX: Duration = Duration::from_hours(12);
 
 impl Client {
     /// Everything that is configured, secrets sealed.
@@ -24,6 +28,22 @@ impl Client {
         let mut call = Call::post(&["import"]).json(&body)?;
         call.limit = IMPORT_MAX;
         self.ask(call).await
+    }
+
+    /// The whole store as one file, in pieces, in order. It is whole only if this ends well; a piece that `each`
+    /// could not take ends it, with its error.
+    pub async fn backup(&self, mut each: impl FnMut(&[u8]) -> io::Result<()>) -> Result<io::Result<()>, ClientError> {
+        let mut response = self.response(Call::post(&["backup"]).within(BACKUP_MAX)).await?;
+        loop {
+            match response.chunk().await.map_err(|error| self.lost(&error, BACKUP_MAX))? {
+                None => return Ok(Ok(())),
+                Some(piece) => {
+                    if let Err(error) = each(&piece) {
+                        return Ok(Err(error));
+                    }
+                }
+            }
+        }
     }
 
     /// Makes a webhook like another, secrets included; `fields` holds its `name` and what differs.
