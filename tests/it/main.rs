@@ -11,6 +11,7 @@ mod canary;
 mod changes;
 mod cli;
 mod demo;
+mod guard;
 mod history;
 mod index;
 mod jobs;

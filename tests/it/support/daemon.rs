@@ -164,6 +164,7 @@ impl Drop for Daemon {
 
 fn spawn(folder: PathBuf) -> (Child, SocketAddr) {
     let credentials = folder.join("credentials");
+    let environment = std::fs::read_to_string(folder.join("environment")).unwrap_or_default();
     let mut child = Command::new(env!("CARGO_BIN_EXE_postrider"))
         .arg("serve")
         .arg("--config")
@@ -171,6 +172,7 @@ fn spawn(folder: PathBuf) -> (Child, SocketAddr) {
         .arg("--state-dir")
         .arg(folder.join("state"))
         .env_clear()
+        .envs(environment.lines().filter_map(|line| line.split_once('=')))
         // As systemd hands them over.
         .envs(credentials.exists().then_some(("CREDENTIALS_DIRECTORY", &credentials)))
         .stdout(Stdio::piped())
