@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
 mod bed;
+mod clock;
 mod crash;
 mod daemon;
 mod disk;
@@ -75,6 +76,27 @@ const SCENARIOS: &[Scenario] = &[
         run: |context| Box::pin(lifecycle::misbehaving_receivers(context)),
     },
     Scenario { name: "journal_io_error", rows: &["F7"], run: |context| Box::pin(io_error::journal_io_error(context)) },
+    Scenario {
+        name: "journal_write_error",
+        rows: &["F8"],
+        run: |context| Box::pin(io_error::journal_write_error(context)),
+    },
+    Scenario {
+        name: "journal_read_error",
+        rows: &["F9"],
+        run: |context| Box::pin(io_error::journal_read_error(context)),
+    },
+    Scenario {
+        name: "disk_turns_read_only",
+        rows: &["F12"],
+        run: |context| Box::pin(full_disk::disk_turns_read_only(context)),
+    },
+    Scenario { name: "clock_jumps", rows: &["F34"], run: |context| Box::pin(clock::clock_jumps(context)) },
+    Scenario {
+        name: "restart_between_attempts",
+        rows: &["F35"],
+        run: |context| Box::pin(clock::restart_between_attempts(context)),
+    },
 ];
 
 /// No scenario is near this; a hang in the harness itself must not hold up a CI machine for ever.
