@@ -69,6 +69,7 @@ const SCENARIOS: &[Scenario] = &[
     },
     Scenario { name: "damaged_index", rows: &["F13"], run: |context| Box::pin(index::damaged_index(context)) },
     Scenario { name: "second_daemon", rows: &["F14"], run: |context| Box::pin(lifecycle::second_daemon(context)) },
+    Scenario { name: "unknown_format", rows: &["F40"], run: |context| Box::pin(lifecycle::unknown_format(context)) },
     Scenario { name: "stop_under_load", rows: &["F43"], run: |context| Box::pin(lifecycle::stop_under_load(context)) },
     Scenario {
         name: "misbehaving_receivers",
