@@ -164,11 +164,15 @@ fn lock(directory: &Path) -> Result<File, StateDirError> {
 
 fn check_format(directory: &Path) -> Result<(), StateDirError> {
     let path = directory.join("FORMAT");
-    match std::fs::read_to_string(&path) {
-        Ok(found) if found == FORMAT => Ok(()),
+    // Bytes, because another version may write anything here.
+    match std::fs::read(&path) {
+        Ok(found) if found == FORMAT.as_bytes() => Ok(()),
         // A first start that was cut short leaves it empty at worst, and then nothing else is there.
         Ok(found) if found.is_empty() && !directory.join("journal").exists() => write_format(&path),
-        Ok(found) => Err(StateDirError::Format { path, found: found.trim().chars().take(60).collect() }),
+        Ok(found) => {
+            let found = String::from_utf8_lossy(&found).trim().chars().take(60).collect();
+            Err(StateDirError::Format { path, found })
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => write_format(&path),
         Err(error) => Err(StateDirError::Io { path, error }),
     }

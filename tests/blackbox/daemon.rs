@@ -28,6 +28,8 @@ pub(crate) struct Site {
     pub(crate) socket: PathBuf,
     pub(crate) config: PathBuf,
     pub(crate) log: PathBuf,
+    /// What the daemon, and only the daemon, finds in its environment.
+    pub(crate) environment: Vec<(String, String)>,
 }
 
 /// The settings that differ from scenario to scenario.
@@ -53,6 +55,7 @@ impl Site {
             socket: work.join("admin.sock"),
             config: work.join("postrider.toml"),
             log: work.join("daemon.log"),
+            environment: Vec::new(),
         };
         let text = format!(
             "[ingest]\nlisten = \"127.0.0.1:0\"\nschema = \"off\"\n\
@@ -80,6 +83,7 @@ impl Site {
             .arg("serve")
             .args([Path::new("--config"), &self.config, Path::new("--state-dir"), &self.state])
             .args([Path::new("--socket"), socket])
+            .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)

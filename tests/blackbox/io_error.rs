@@ -1,4 +1,7 @@
-//! F7: fdatasync fails. After that nothing is certain, so the only honest thing is to stop.
+//! F7, F8 and F9: fdatasync, writes and reads fail.
+//!
+//! After a failed sync nothing is certain, so the only honest thing is to stop; a write that found no room is taken
+//! back; what can not be read now may be readable later, and is not given up.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -7,9 +10,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 
-use crate::bed::{Bed, Context, NOW, Report};
+use crate::bed::{BOTH, Bed, Context, NOW, Report};
 use crate::disk::has_tool;
-use crate::poster::{Plan, post_unknown_again};
+use crate::poster::{Plan, post_all, post_unknown_again};
 
 /// Fail-stop on the n-th fdatasync of a thread: no 202 for anything posted after it, exit code 74, nothing lost.
 pub(crate) async fn journal_io_error(context: Context) -> anyhow::Result<Report> {
@@ -23,7 +26,8 @@ pub(crate) async fn journal_io_error(context: Context) -> anyhow::Result<Report>
     calls.push(context.rng().fork(7).between(10, 50));
     for &call in &calls {
         let target = daemon.target().await?;
-        let injector = match Injector::attach(daemon.pid(), call, &context.work).await? {
+        let inject = format!("fdatasync:error=EIO:when={call}");
+        let injector = match Injector::attach(daemon.pid(), &inject, &[], &context.work).await? {
             Ok(injector) => injector,
             Err(reason) => return Ok(Report::Skipped(reason)),
         };
@@ -47,7 +51,126 @@ pub(crate) async fn journal_io_error(context: Context) -> anyhow::Result<Report>
     Ok(Report::Held(format!("failed_calls={calls:?} exit=74 late_acks=0 acked={acked} lost=0")))
 }
 
-/// A strace that makes one fdatasync of the daemon fail. Detached, at the latest, on drop.
+/// F8. Writes to the journal fail, once and from then on: nothing lost, no panic, exit code 74 or a 507 that passes.
+pub(crate) async fn journal_write_error(context: Context) -> anyhow::Result<Report> {
+    if !has_tool("strace") {
+        return Ok(Report::Skipped("needs strace".to_owned()));
+    }
+    let mut bed = Bed::plain(&context).await?;
+    let mut daemon = bed.site.start().await?;
+    bed.site.create_webhook("now", &bed.receiver.url(NOW)).await?;
+    let call = context.rng().fork(8).between(2, 30);
+    let (mut injected, mut resumed) = (0, Duration::ZERO);
+    for fault in ["EIO:when=1", "ENOSPC:when=1", "ENOSPC:when=1+", "EIO:when=N", "ENOSPC:when=N", "ENOSPC:when=N+"] {
+        let fault = fault.replace("=N", &format!("={call}"));
+        let target = daemon.target().await?;
+        let inject = format!("pwrite64:error={fault}");
+        let attached = Injector::attach(daemon.pid(), &inject, &segments(&bed.site.state)?, &context.work).await?;
+        let injector = match attached {
+            Ok(injector) => injector,
+            Err(reason) => return Ok(Report::Skipped(reason)),
+        };
+        let load = bed.load(&target, Plan { connections: 8, bytes_max: 8 << 20 });
+        let ends = fault.starts_with("EIO");
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while injector.injected()? == 0 {
+            anyhow::ensure!(Instant::now() < deadline, "no write was made to fail ({fault})");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        if ends {
+            let status = daemon.wait_exit(Duration::from_secs(10)).await.context(inject)?;
+            anyhow::ensure!(status.code() == Some(74), "after EIO the daemon ended with {status}");
+        } else {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let ended = daemon.exited()?;
+            anyhow::ensure!(ended.is_none(), "a full disk ended the daemon: {ended:?} ({fault})");
+        }
+        injected += injector.injected()?;
+        drop(injector);
+        load.stop().await?;
+        if ends {
+            daemon = bed.site.start().await?;
+        }
+        let (target, again) = (daemon.target().await?, Instant::now());
+        post_unknown_again(&target, &bed.ledger, Duration::from_secs(30)).await?;
+        resumed = resumed.max(again.elapsed());
+        bed.settle(&mut daemon, &[NOW]).await.with_context(|| format!("after {fault}"))?;
+    }
+    daemon.stop().await?;
+    no_panics(&bed)?;
+    let acked = bed.ledger.acked_len();
+    Ok(Report::Held(format!(
+        "kinds=6 nth={call} failed_writes={injected} acked={acked} lost=0 panics=0 all_accepted_after={} ms",
+        resumed.as_millis()
+    )))
+}
+
+/// F9. Segments can not be read for a while: what waits for its payload goes on waiting, and is delivered afterwards.
+pub(crate) async fn journal_read_error(context: Context) -> anyhow::Result<Report> {
+    if !has_tool("strace") {
+        return Ok(Report::Skipped("needs strace".to_owned()));
+    }
+    let mut bed = Bed::plain(&context).await?;
+    let mut daemon = bed.first_start().await?;
+    let (mut injected, mut exits) = (0, 0);
+    for fault in ["EIO:when=1", "EIO:when=1+"] {
+        let target = daemon.target().await?;
+        daemon.pause("later").await?;
+        post_all(&target, &bed.ledger, &mut bed.rng, 30).await?;
+        // From here on the payloads are on the disk only.
+        daemon.kill()?;
+        daemon = bed.site.start().await?;
+        let inject = format!("pread64:error={fault}");
+        let attached = Injector::attach(daemon.pid(), &inject, &segments(&bed.site.state)?, &context.work).await?;
+        let injector = match attached {
+            Ok(injector) => injector,
+            Err(reason) => return Ok(Report::Skipped(reason)),
+        };
+        daemon.resume("later").await?;
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while injector.injected()? == 0 {
+            anyhow::ensure!(Instant::now() < deadline, "no read was made to fail ({fault})");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        injected += injector.injected()?;
+        drop(injector);
+        if let Some(status) = daemon.exited()? {
+            anyhow::ensure!(status.code() == Some(74), "after a read error the daemon ended with {status}");
+            exits += 1;
+            daemon = bed.site.start().await?;
+        }
+        bed.settle(&mut daemon, &BOTH).await.with_context(|| format!("after {fault}"))?;
+    }
+    daemon.stop().await?;
+    no_panics(&bed)?;
+    let acked = bed.ledger.acked_len();
+    Ok(Report::Held(format!("failed_reads={injected} exits_with_74={exits} acked={acked} lost=0 panics=0")))
+}
+
+fn no_panics(bed: &Bed) -> anyhow::Result<()> {
+    let log = fs::read_to_string(&bed.site.log)?;
+    let panic = log.lines().find(|line| line.contains("panicked"));
+    anyhow::ensure!(panic.is_none(), "a panic: {panic:?}");
+    Ok(())
+}
+
+/// The files of the journal as they are now.
+fn segments(state: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for day in fs::read_dir(state.join("journal"))? {
+        for file in fs::read_dir(day?.path())? {
+            let path = file?.path();
+            if path.extension().is_some_and(|end| end == "seg") {
+                found.push(path);
+            }
+        }
+    }
+    anyhow::ensure!(!found.is_empty(), "the journal has no segments");
+    Ok(found)
+}
+
+/// A strace that makes calls of the daemon fail. Detached, at the latest, on drop.
 struct Injector {
     strace: Child,
     trace: PathBuf,
@@ -55,11 +178,14 @@ struct Injector {
 
 impl Injector {
     /// The inner error is the reason why this machine can not do it.
-    async fn attach(pid: u32, call: u64, work: &Path) -> anyhow::Result<Result<Self, String>> {
-        let (trace, said) = (work.join(format!("strace-{call}.log")), work.join("strace.err"));
-        let inject = format!("inject=fdatasync:error=EIO:when={call}");
+    async fn attach(pid: u32, inject: &str, paths: &[PathBuf], work: &Path) -> anyhow::Result<Result<Self, String>> {
+        let (trace, said) = (work.join("strace.log"), work.join("strace.err"));
+        let call = format!("trace={}", inject.split(':').next().unwrap_or_default());
+        let inject = format!("inject={inject}");
         let strace = Command::new("strace")
-            .args(["-f", "-ttt", "-e", "trace=fdatasync", "-e", &inject, "-p", &pid.to_string(), "-o"])
+            .args(["-f", "-ttt", "-e", &call, "-e", &inject, "-p", &pid.to_string()])
+            .args(paths.iter().flat_map(|path| [Path::new("-P"), path]))
+            .arg("-o")
             .arg(&trace)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -77,6 +203,11 @@ impl Injector {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// How often the kernel returned an error that it was told to.
+    fn injected(&self) -> anyhow::Result<usize> {
+        Ok(fs::read_to_string(&self.trace)?.matches("(INJECTED)").count())
     }
 
     /// When the kernel returned the first injected error.

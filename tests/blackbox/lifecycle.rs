@@ -1,6 +1,8 @@
-//! F14, F43 and the receivers' menu (F15, F16): nothing breaks here but other people's programs.
+//! F14, F40, F43 and the receivers' menu (F15, F16): nothing breaks here but other people's programs.
 
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 
@@ -30,6 +32,60 @@ pub(crate) async fn second_daemon(context: Context) -> anyhow::Result<Report> {
     bed.settle(&mut first, &BOTH).await?;
     first.stop().await?;
     Ok(Report::Held(format!("attempts=3 exit=75 slowest={}", milliseconds(slowest))))
+}
+
+/// F40. A store that a later version wrote: refused with 78 and a remedy, and not one byte or time of it is changed.
+pub(crate) async fn unknown_format(context: Context) -> anyhow::Result<Report> {
+    let mut bed = Bed::plain(&context).await?;
+    let mut daemon = bed.first_start().await?;
+    let target = daemon.target().await?;
+    post_all(&target, &bed.ledger, &mut bed.rng, 10).await?;
+    bed.settle(&mut daemon, &BOTH).await?;
+    daemon.stop().await?;
+    let path = bed.site.state.join("FORMAT");
+    let known = std::fs::read(&path)?;
+    let foreign: [&[u8]; 3] = [b"postrider store 2\n", b"postrider store 10 with more\n", b"\xff\xfe"];
+    for format in foreign {
+        std::fs::write(&path, format)?;
+        let before = tree(&bed.site.state)?;
+        let log = context.work.join("refused.log");
+        let mut refused = bed.site.spawn_at(&bed.site.socket, &log)?;
+        let status = refused.wait_exit(Duration::from_secs(5)).await?;
+        let said = std::fs::read_to_string(&log)?;
+        anyhow::ensure!(status.code() == Some(78), "a store {format:?} ended it with {status}: {said}");
+        let named = path.to_str().is_some_and(|path| said.contains(path)) && said.contains("newer");
+        anyhow::ensure!(named, "neither the file nor the remedy is named: {said}");
+        let after = tree(&bed.site.state)?;
+        anyhow::ensure!(before == after, "the store was touched: {:?}", differing(&before, &after));
+    }
+    std::fs::write(&path, known)?;
+    let mut daemon = bed.site.start().await.context("the right version after a wrong one")?;
+    let target = daemon.target().await?;
+    post_all(&target, &bed.ledger, &mut bed.rng, 5).await?;
+    bed.settle(&mut daemon, &BOTH).await?;
+    bed.check_searchable(15).await?;
+    daemon.stop().await?;
+    Ok(Report::Held(format!("formats={} exit=78 files_touched=0 lost=0", foreign.len())))
+}
+
+/// Every file with its bytes and when it was changed, but for the lock, which says who holds it.
+type Tree = BTreeMap<PathBuf, (Vec<u8>, SystemTime)>;
+
+fn tree(folder: &Path) -> anyhow::Result<Tree> {
+    let mut found = Tree::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            found.append(&mut tree(&path)?);
+        } else if path.is_file() && !path.ends_with("lock") {
+            found.insert(path.clone(), (std::fs::read(&path)?, path.metadata()?.modified()?));
+        }
+    }
+    Ok(found)
+}
+
+fn differing<'a>(before: &'a Tree, after: &'a Tree) -> Vec<&'a PathBuf> {
+    before.keys().chain(after.keys()).filter(|path| before.get(*path) != after.get(*path)).collect()
 }
 
 /// F43. SIGTERM under load: out within ten seconds, nothing lost, nothing sent twice.

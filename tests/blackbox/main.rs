@@ -15,6 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 mod backup;
 mod bed;
+mod clock;
 mod crash;
 mod daemon;
 mod disk;
@@ -70,6 +71,7 @@ const SCENARIOS: &[Scenario] = &[
     Scenario { name: "damaged_index", rows: &["F13"], run: |context| Box::pin(index::damaged_index(context)) },
     Scenario { name: "backup_under_load", rows: &["F41"], run: |context| Box::pin(backup::backup_under_load(context)) },
     Scenario { name: "second_daemon", rows: &["F14"], run: |context| Box::pin(lifecycle::second_daemon(context)) },
+    Scenario { name: "unknown_format", rows: &["F40"], run: |context| Box::pin(lifecycle::unknown_format(context)) },
     Scenario { name: "stop_under_load", rows: &["F43"], run: |context| Box::pin(lifecycle::stop_under_load(context)) },
     Scenario {
         name: "misbehaving_receivers",
@@ -77,6 +79,27 @@ const SCENARIOS: &[Scenario] = &[
         run: |context| Box::pin(lifecycle::misbehaving_receivers(context)),
     },
     Scenario { name: "journal_io_error", rows: &["F7"], run: |context| Box::pin(io_error::journal_io_error(context)) },
+    Scenario {
+        name: "journal_write_error",
+        rows: &["F8"],
+        run: |context| Box::pin(io_error::journal_write_error(context)),
+    },
+    Scenario {
+        name: "journal_read_error",
+        rows: &["F9"],
+        run: |context| Box::pin(io_error::journal_read_error(context)),
+    },
+    Scenario {
+        name: "disk_turns_read_only",
+        rows: &["F12"],
+        run: |context| Box::pin(full_disk::disk_turns_read_only(context)),
+    },
+    Scenario { name: "clock_jumps", rows: &["F34"], run: |context| Box::pin(clock::clock_jumps(context)) },
+    Scenario {
+        name: "restart_between_attempts",
+        rows: &["F35"],
+        run: |context| Box::pin(clock::restart_between_attempts(context)),
+    },
 ];
 
 /// No scenario is near this; a hang in the harness itself must not hold up a CI machine for ever.

@@ -300,6 +300,49 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// Single bits of the index: a start may find it useless and make a new one; it may not believe it.
+#[test]
+fn a_flipped_bit_of_the_index_is_refused_or_harmless() {
+    #[expect(clippy::disallowed_methods, reason = "how long to search is for whoever runs the tests to say")]
+    let asked = |name| std::env::var(name).ok().and_then(|number| number.parse::<u64>().ok());
+    let (flips, seed) = (asked("ROUNDS_FLIPS").unwrap_or(100), asked("SEED").unwrap_or(9));
+    let folder = tempfile::tempdir().unwrap();
+    let whole = folder.path().join("whole");
+    let index = Index::open(&whole, CACHE).unwrap();
+    let (facts, model) = facts(seed, 120);
+    apply(&index, &facts, false).unwrap();
+    index.flush().unwrap();
+    drop(index);
+    let chance = Random::seeded(seed);
+    let (mut refused, mut harmless) = (0, 0);
+    for round in 0..flips {
+        let damaged = folder.path().join(format!("damaged-{round}"));
+        copy(&whole, &damaged);
+        let path = damaged.join(if round % 20 == 19 { "conf" } else { "db" });
+        let mut bytes = std::fs::read(&path).unwrap();
+        let bit = (chance.unit() * (bytes.len() * 8) as f64) as usize;
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        std::fs::write(&path, bytes).unwrap();
+        println!("SEED={seed} flip {round}: bit {bit} of {}", path.display());
+        let said = Index::open(&damaged, CACHE).and_then(|index| {
+            apply(&index, &facts, true)?;
+            agrees(&index, &model)
+        });
+        if said.is_ok() {
+            harmless += 1
+        } else {
+            refused += 1
+        }
+        std::fs::remove_dir_all(&damaged).unwrap();
+    }
+    assert!(refused > 0, "the damage was real");
+    crate::rows::covered(
+        &["F9", "F13"],
+        "a_flipped_bit_of_the_index_is_refused_or_harmless",
+        format!("{flips} bits flipped in the index: {refused} refused, {harmless} harmless, 0 wrong answers"),
+    );
+}
+
 #[test]
 fn damage_is_refused_or_harmless() {
     let folder = tempfile::tempdir().unwrap();

@@ -75,6 +75,12 @@ fn cut_anywhere_in_the_last_three_records() {
         let report = survives(&disk, &records(&whole), &format!("cut to {length}"));
         assert_eq!((report.cut_bytes, report.quarantined), ((length - end) as u64, 0));
     }
+    let lengths = stored.bytes.len() - from + 1;
+    crate::rows::covered(
+        &["F5"],
+        "cut_anywhere_in_the_last_three_records",
+        format!("cut at each of {lengths} places: exactly the whole records before it are kept"),
+    );
 }
 
 #[test]
@@ -103,6 +109,11 @@ fn every_flipped_bit_of_a_record_in_the_middle_loses_that_record_alone() {
         assert!(matches!(opened.journal.read(location), Err(JournalError::Damaged(_))));
         assert_eq!(open(&disk).report.quarantined, 0, "it is counted once");
     }
+    crate::rows::covered(
+        &["F5", "F9"],
+        "every_flipped_bit_of_a_record_in_the_middle_loses_that_record_alone",
+        format!("each of {} bits flipped: that record is set aside, all others are kept", location.length * 8),
+    );
 }
 
 #[test]
@@ -118,6 +129,11 @@ fn every_flipped_bit_of_the_last_record_loses_that_record_alone() {
         let sequences: Vec<u64> = replay(&open(&disk).journal, 0, u64::MAX).iter().map(|one| one.sequence).collect();
         assert!(!sequences.contains(&stored.committed[place].sequence));
     }
+    crate::rows::covered(
+        &["F5"],
+        "every_flipped_bit_of_the_last_record_loses_that_record_alone",
+        format!("each of {} bits flipped: that record is cut, all before it are kept", location.length * 8),
+    );
 }
 
 #[test]

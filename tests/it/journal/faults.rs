@@ -66,7 +66,8 @@ fn script(disk: &SimDisk, clock: Clock) -> Outcome {
     Outcome { promises, failed: opened.journal.failure().is_some(), opened: true }
 }
 
-fn every_call_fails(kind: ErrorKind, lasting: Lasting) {
+/// How many calls failed, one in each run.
+fn every_call_fails(kind: ErrorKind, lasting: Lasting) -> u64 {
     let clock = Clock::simulated(noon());
     let mut n = 0;
     loop {
@@ -96,6 +97,7 @@ fn every_call_fails(kind: ErrorKind, lasting: Lasting) {
         reopen_twice(&outcome.promises, &disk, clock);
     }
     assert!(n > 60, "the script made only {n} calls");
+    n - 1
 }
 
 /// After the restart everything goes on.
@@ -109,24 +111,33 @@ fn reopen_twice(promises: &Promises, disk: &SimDisk, clock: Clock) {
     promises.verify(disk, clock, SEGMENT_BYTES_MAX);
 }
 
+fn told(rows: &[&str], test: &str, calls: u64) {
+    let figure = format!("{calls} calls, each in a run of its own, writes done in part: 0 acknowledged records lost");
+    crate::rows::covered(rows, test, figure);
+}
+
 #[test]
 fn every_call_fails_once_with_eio() {
-    every_call_fails(ErrorKind::Other, Lasting::Once);
+    let calls = every_call_fails(ErrorKind::Other, Lasting::Once);
+    told(&["F7", "F8"], "every_call_fails_once_with_eio", calls);
 }
 
 #[test]
 fn every_call_fails_from_then_on_with_eio() {
-    every_call_fails(ErrorKind::Other, Lasting::Persistent);
+    let calls = every_call_fails(ErrorKind::Other, Lasting::Persistent);
+    told(&["F7", "F8"], "every_call_fails_from_then_on_with_eio", calls);
 }
 
 #[test]
 fn every_call_finds_the_disk_full_once() {
-    every_call_fails(ErrorKind::StorageFull, Lasting::Once);
+    let calls = every_call_fails(ErrorKind::StorageFull, Lasting::Once);
+    told(&["F8", "F11"], "every_call_finds_the_disk_full_once", calls);
 }
 
 #[test]
 fn every_call_finds_the_disk_full_from_then_on() {
-    every_call_fails(ErrorKind::StorageFull, Lasting::Persistent);
+    let calls = every_call_fails(ErrorKind::StorageFull, Lasting::Persistent);
+    told(&["F8", "F11"], "every_call_finds_the_disk_full_from_then_on", calls);
 }
 
 /// At every degree of fullness: some are refused, facts wait, and room makes everything go on.

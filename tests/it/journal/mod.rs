@@ -8,6 +8,7 @@ mod faults;
 mod golden;
 mod group;
 mod real_disk;
+mod rot;
 mod round_trip;
 
 use std::collections::{BTreeMap, BTreeSet};
