@@ -31,6 +31,7 @@ pub(crate) struct Context {
     pub(crate) work: PathBuf,
     pub(crate) rounds_kill: u64,
     pub(crate) rounds_power: u64,
+    pub(crate) rounds_stop: u64,
 }
 
 impl Context {

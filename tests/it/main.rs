@@ -11,14 +11,18 @@ mod changes;
 mod cli;
 mod demo;
 mod history;
+mod hostile_text;
 mod index;
 mod jobs;
 mod journal;
 mod keys;
 mod listen;
 mod mail;
+mod mail_away;
 mod oauth;
+mod patterns;
 mod readonly;
+mod reload;
 #[path = "../rows.rs"]
 mod rows;
 mod rules;
