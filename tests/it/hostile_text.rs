@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::rows::covered;
 use crate::support::daemon::Daemon;
 use crate::support::mail_server::sink;
+use crate::support::receiver::{Receiver, answer};
 use crate::support::terminal::{Setup, Terminal};
 
 /// Sequences that terminals, pagers, mail programs and spreadsheets act on.
@@ -204,16 +205,20 @@ fn no_hostile_text_comes_out_raw_anywhere() {
         "[log]\nlevel = \"trace\"\nformat = \"text\"\n[email]\nsmtp = \"smtp://127.0.0.1:{port}\"\nfrom = \"p@example.org\"\n\
          [delivery]\nretry_count = 0\n[ingest]\nlisten = \"127.0.0.1:0\"\nunknown_types = \"accept\"\nschema = \"warn\"\n"
     ));
-    let failing = json!({"name": "all of them \u{202e}", "url": "http://127.0.0.1:9/", "event_types": ["*"],
+    let receiver = Receiver::start(Box::new(|_| Some(answer("200 OK", &[], ""))));
+    let taking = json!({"name": "taking", "url": receiver.url("/"), "event_types": ["*"], "max_in_flight": 64});
+    let failing = json!({"name": "failing", "url": "http://127.0.0.1:9/", "event_types": ["AML_MONITORING"],
         "retry": {"count": 0, "interval_seconds": 1}, "failure_email": {"to": ["ops@example.com"]}});
-    let created = daemon.admin("POST /v1/webhooks", &failing.to_string());
-    if created.status != 201 {
-        let failing = failing.to_string().replace(" \u{202e}", "");
-        assert_eq!(daemon.admin("POST /v1/webhooks", &failing).status, 201);
+    for hook in [taking, failing] {
+        assert_eq!(daemon.admin("POST /v1/webhooks", &hook.to_string()).status, 201);
     }
     let texts = hostile();
     let taken = plant(&daemon, &texts);
-    assert!(taken > 3 * texts.len(), "only {taken} were taken: that tells little");
+    assert!(taken >= 2 * texts.len(), "only {taken} were taken: that tells little");
+    for text in ["\u{1b}]0;x\u{7}", "a\u{202e}b", "a\u{9b}b\rc\r\nBcc: evil@example.com\r\n\r\n.\r\n"] {
+        let payload = json!({"scanRef": text, "note": text});
+        assert_eq!(daemon.post("/v1/events/AML_MONITORING", &payload.to_string()).status, 202);
+    }
     daemon.until("all ended", |daemon| (daemon.admin("GET /v1/status", "").json()["pending"] == 0).then_some(()));
     let looked_at = shown_by_the_command_line(&daemon);
     let written = shown_by_the_terminal_ui(&daemon);
