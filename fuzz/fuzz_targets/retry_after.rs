@@ -10,7 +10,8 @@ use postrider::egress::parse_retry_after;
 fuzz_target!(|input: (&str, u64)| {
     let (text, seconds) = input;
     if let Some(RetryAfter::At(_)) = parse_retry_after(text) {
-        let date = text.trim_matches([' ', '\t']);
+        // The library that reads dates leaves out more blanks than a header can hold.
+        let date = text.trim();
         assert!(date.len() < 100 && date.is_ascii(), "{date:?}");
     }
     let told = parse_retry_after(&format!(" {seconds}\t"));

@@ -192,7 +192,7 @@ fn shown_by_the_terminal_ui(daemon: &Daemon) -> usize {
     // What the program itself writes: CSI sequences, and nothing else with an escape in it.
     let own = regex::Regex::new("\u{1b}\\[[0-9;:?<>=]*[A-Za-z]|\u{1b}[78=>]").unwrap();
     let rest = own.replace_all(&written, "").replace(['\r', '\u{8}'], "");
-    for (at, found) in rest.char_indices().filter(|(_, c)| misleads(*c) && *c != '\n') {
+    if let Some((at, found)) = rest.char_indices().find(|(_, c)| misleads(*c) && *c != '\n') {
         panic!("the UI wrote {found:?} after {:?}", &rest[rest.floor_char_boundary(at.saturating_sub(60))..at]);
     }
     written.len()

@@ -1,5 +1,6 @@
 //! What apps and operators may search for and write out: patterns that make other programs think for ever, and cells that
 //! make spreadsheets compute.
+#![expect(clippy::disallowed_methods, reason = "how long something takes is what is tested")]
 
 use std::time::{Duration, Instant};
 
