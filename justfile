@@ -26,6 +26,10 @@ interop:
     cargo build --release --locked
     bash tests/interop/run.sh
 
+# Each fuzz target for FUZZ_SECONDS (30), on the stable toolchain
+fuzz *TARGETS:
+    bash fuzz/run.sh {{TARGETS}}
+
 # How fast, next to the bare pieces it is made of
 bench *ARGS:
     cargo bench --locked --bench throughput -- {{ARGS}}

@@ -7,6 +7,7 @@
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
@@ -42,6 +43,13 @@ pub struct Sealer {
     /// For nonces that are derived instead of drawn.
     nonces: Hmac<Sha256>,
     random: Random,
+    /// A key that was made and is in no file yet.
+    unsaved: Option<Arc<Unsaved>>,
+}
+
+struct Unsaved {
+    path: PathBuf,
+    key: Zeroizing<[u8; KEY_LENGTH]>,
 }
 
 impl std::fmt::Debug for Sealer {
@@ -59,25 +67,33 @@ impl Sealer {
     pub fn new(key: &[u8; KEY_LENGTH], random: Random) -> Self {
         // A key of its own, so that the two uses of the master key never meet.
         let own = hmac(key).chain_update(b"postrider nonces of exports").finalize().into_bytes();
-        Self { cipher: XChaCha20Poly1305::new(key.into()), nonces: hmac(&own), random }
+        Self { cipher: XChaCha20Poly1305::new(key.into()), nonces: hmac(&own), random, unsaved: None }
     }
 
-    /// From a key file; one that is absent is made, 0600, when `create` says so.
+    /// From a key file. When `create` says so and it is absent, a key is made, which [`Self::keep`] writes there.
     ///
     /// # Errors
     /// When it can not be read or made, is readable by others, or is not a key.
     pub fn from_file(path: &Path, create: bool, random: Random) -> Result<Self, SecretsError> {
         let wrong = |detail: String| SecretsError::KeyFile { path: path.to_owned(), detail };
         let mut options = std::fs::OpenOptions::new();
-        options.read(true).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
+        // A pipe in its place is refused below instead of waited for.
+        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+        options.read(true).custom_flags(flags.bits().cast_signed());
         let mut file = match options.open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && create => {
-                return Self::create(path, random).map_err(|error| wrong(error.to_string()));
+                let mut key = Zeroizing::new([0; KEY_LENGTH]);
+                random.fill(&mut *key);
+                let unsaved = Some(Arc::new(Unsaved { path: path.to_owned(), key: key.clone() }));
+                return Ok(Self { unsaved, ..Self::new(&key, random) });
             }
             Err(error) => return Err(wrong(error.to_string())),
         };
         let metadata = file.metadata().map_err(|error| wrong(error.to_string()))?;
+        if !metadata.is_file() {
+            return Err(wrong("is not a plain file".to_owned()));
+        }
         if metadata.mode() & 0o037 != 0 {
             return Err(wrong("others may read or change the master key; chmod it to 0600".to_owned()));
         }
@@ -89,21 +105,15 @@ impl Sealer {
         Ok(Self::new(key, random))
     }
 
-    fn create(path: &Path, random: Random) -> std::io::Result<Self> {
-        let mut key = Zeroizing::new([0; KEY_LENGTH]);
-        random.fill(&mut *key);
-        // Written under another name first: a power cut must not leave half a key behind.
-        let unfinished = path.with_extension("new");
-        let _ = std::fs::remove_file(&unfinished);
-        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
-        file.write_all(Zeroizing::new(BASE64.encode(*key)).as_bytes())?;
-        file.write_all(b"\n")?;
-        file.sync_all()?;
-        std::fs::rename(&unfinished, path)?;
-        if let Some(folder) = path.parent() {
-            std::fs::File::open(folder)?.sync_all()?;
-        }
-        Ok(Self::new(&key, random))
+    /// Writes a key that was made, 0600. Nothing that it sealed may be kept before.
+    ///
+    /// # Errors
+    /// When it can not be written.
+    pub fn keep(&self) -> Result<(), SecretsError> {
+        let Some(unsaved) = &self.unsaved else { return Ok(()) };
+        let wrong =
+            |error: std::io::Error| SecretsError::KeyFile { path: unsaved.path.clone(), detail: error.to_string() };
+        write_key(&unsaved.path, &unsaved.key).map_err(wrong)
     }
 
     /// Seals a secret for a field, as text.
@@ -151,6 +161,21 @@ impl Sealer {
     }
 }
 
+fn write_key(path: &Path, key: &[u8; KEY_LENGTH]) -> std::io::Result<()> {
+    // Written under another name first: a power cut must not leave half a key behind.
+    let unfinished = path.with_extension("new");
+    let _ = std::fs::remove_file(&unfinished);
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
+    file.write_all(Zeroizing::new(BASE64.encode(key)).as_bytes())?;
+    file.write_all(b"\n")?;
+    file.sync_all()?;
+    std::fs::rename(&unfinished, path)?;
+    if let Some(folder) = path.parent() {
+        std::fs::File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}
+
 fn hmac(key: &[u8]) -> Hmac<Sha256> {
     #[expect(clippy::expect_used, reason = "HMAC takes keys of every length")]
     Hmac::new_from_slice(key).expect("any length is a key")
@@ -191,6 +216,8 @@ mod tests {
         let path = folder.path().join("master.key");
         assert!(Sealer::from_file(&path, false, Random::Os).is_err());
         let first = Sealer::from_file(&path, true, Random::Os).unwrap();
+        assert!(!path.exists(), "not before it is to be kept");
+        first.keep().unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         let sealed = first.seal("f", &Secret::new("x".to_owned()));
         assert!(Sealer::from_file(&path, true, Random::Os).unwrap().open("f", &sealed).is_ok());

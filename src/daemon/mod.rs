@@ -8,6 +8,7 @@ mod restore;
 mod settings;
 mod sockets;
 mod state_dir;
+mod trust;
 mod within;
 
 pub use restore::restore;
@@ -129,9 +130,13 @@ const INDEX_CACHE_BYTES: u64 = 32 << 20;
 pub fn serve(flags: &ServeFlags, environment: Environment<'_>) -> Result<(), ServeError> {
     // Files that libraries make are nobody else's business either.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    // What lies in memory is not for a file that a crash would leave.
+    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
     let config_file = paths::config_file(flags.config.as_deref(), environment, &|path| path.exists());
     let config_file = config_file.map(|located| located.path);
     let config = Config::load(config_file.as_deref()).map_err(ServeError::Config)?;
+    check_files(&config)?;
     let clock_for_logs = move || Clock::system().now();
     let logging = logging::init(config.log.level, config.log.format, environment, Box::new(clock_for_logs))
         .map_err(|error| ServeError::Io(error.to_string()))?;
@@ -161,6 +166,16 @@ pub fn serve(flags: &ServeFlags, environment: Environment<'_>) -> Result<(), Ser
         daemon.announce();
         daemon.run_to_end(orders, workers).await
     })
+}
+
+/// Refuses configuration files that somebody else may have written.
+fn check_files(config: &Config) -> Result<(), ServeError> {
+    let holds_secrets = config.egress.proxy.as_ref().is_some_and(|proxy| proxy.with_password().password().is_some());
+    for file in &config.files {
+        trust::check_configuration(file, holds_secrets)?;
+        trust::check_parents(file)?;
+    }
+    Ok(())
 }
 
 fn tell_warnings(config: &Config) {
@@ -229,7 +244,9 @@ impl Daemon {
         // The port comes first: a second daemon should not disturb anything before it notices.
         let ingest_listener = sockets::bind_tcp(config.ingest.listen).await?;
         let listen = ingest_listener.local_addr().map_err(|error| ServeError::Io(error.to_string()))?;
-        let (store, workers) = open_store(&setting.state_dir, sealer)?;
+        let (store, workers) = open_store(&setting.state_dir, sealer.clone())?;
+        // Not before: beside a store that was made with another key, a new one would be taken for the right one.
+        sealer.keep()?;
         let threads = spawn(workers)?;
         let dispatcher = Dispatcher::new(store.clone(), Arc::clone(&egress) as _, settings::dispatch(config)?);
         let alerts = Alerts::new(store.clone(), setting.state_dir.path().join("mail.json"), settings::alerts(config));
@@ -371,6 +388,7 @@ impl Daemon {
         let config = Config::load(self.setting.config_file.as_deref()).map_err(all)?;
         let (file, read_at) = (self.setting.config_file.as_deref(), self.store.clock().now());
         let one = |error: ServeError| vec![error.to_string()];
+        check_files(&config).map_err(one)?;
         let dispatch = settings::dispatch(&config).map_err(one)?;
         let admin = settings::admin(&config, self.listen, file, read_at).map_err(one)?;
         self.egress.update(settings::egress(&config)).map_err(|error| vec![error.to_string()])?;

@@ -5,10 +5,10 @@
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::ServeError;
+use super::{ServeError, trust};
 
 /// What is in the file `FORMAT` of a state directory that this version can use.
 const FORMAT: &str = "postrider store 1\n";
@@ -95,13 +95,8 @@ impl StateDir {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(io(path)(error)),
             _ => {}
         }
-        check_owner(path, true)?;
-        for name in ["journal", "index"] {
-            let part = path.join(name);
-            if part.symlink_metadata().is_ok() {
-                check_owner(&part, true)?;
-            }
-        }
+        trust::check_state(path)?;
+        trust::check_parents(path)?;
         let lock = lock(path)?;
         let path = path.canonicalize().map_err(io(path))?;
         Ok(Self { path, _lock: lock })
@@ -117,26 +112,6 @@ impl StateDir {
     pub fn path(&self) -> &Path {
         &self.path
     }
-}
-
-/// Refuses what is not ours, what others can write to, and links.
-fn check_owner(path: &Path, directory: bool) -> Result<(), StateDirError> {
-    let untrusted = |detail: String| StateDirError::Untrusted { path: path.to_owned(), detail };
-    let metadata = path.symlink_metadata().map_err(|error| StateDirError::Io { path: path.to_owned(), error })?;
-    if metadata.file_type().is_symlink() {
-        return Err(untrusted("is a symbolic link; name the place itself".to_owned()));
-    }
-    if metadata.is_dir() != directory {
-        return Err(untrusted(if directory { "is not a directory" } else { "is not a file" }.to_owned()));
-    }
-    let own = rustix::process::geteuid().as_raw();
-    if metadata.uid() != own {
-        return Err(untrusted(format!("belongs to user {}, and postrider runs as {own}; chown it", metadata.uid())));
-    }
-    if metadata.mode() & 0o022 != 0 {
-        return Err(untrusted(format!("others can write to it (mode {:o}); chmod go-w it", metadata.mode() & 0o7777)));
-    }
-    Ok(())
 }
 
 fn lock(directory: &Path) -> Result<File, StateDirError> {
@@ -197,7 +172,7 @@ pub(super) fn write_private(path: &Path, bytes: &[u8], mode: u32) -> std::io::Re
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{MetadataExt as _, symlink};
 
     use super::*;
 

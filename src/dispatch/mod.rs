@@ -21,7 +21,7 @@ mod withdraw;
 pub use crate::domain::time::Now;
 pub use attempt::{Place, Prepared, WireNames};
 pub use lanes::{Hold, Job, LanePolicy, LaneStatus, Lanes, Settled, Standing};
-pub use oauth::{AccessToken, OAuthFailure, Tokens};
+pub use oauth::{AccessToken, OAuthFailure, Tokens, read_answer};
 pub use rehearsal::{Rehearsal, State as StepState, Step, Trial, rehearse};
 pub use tally::Last;
 pub use withdraw::pending_of_webhook;

@@ -8,6 +8,8 @@
 
 mod answer;
 
+pub use answer::read as read_answer;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -196,7 +196,8 @@ const KIND_AUDIT: u8 = 8;
 
 impl Record {
     /// Kind, meta bytes and payload of the current version.
-    pub(super) fn encode(&self) -> (u8, Vec<u8>, Bytes) {
+    #[must_use]
+    pub fn encode(&self) -> (u8, Vec<u8>, Bytes) {
         match self {
             Self::Event { event, targets, payload, skipped } if skipped.is_empty() => {
                 (KIND_EVENT, to_bytes(&(EventV1::from(event), targets)), payload.clone())

@@ -32,6 +32,7 @@ pub(crate) struct Context {
     pub(crate) rounds_kill: u64,
     pub(crate) rounds_power: u64,
     pub(crate) rounds_backup: u64,
+    pub(crate) rounds_stop: u64,
 }
 
 impl Context {

@@ -90,12 +90,11 @@ fn differing<'a>(before: &'a Tree, after: &'a Tree) -> Vec<&'a PathBuf> {
 
 /// F43. SIGTERM under load: out within ten seconds, nothing lost, nothing sent twice.
 pub(crate) async fn stop_under_load(context: Context) -> anyhow::Result<Report> {
-    const STOPS: u64 = 5;
     let mut bed = Bed::plain(&context).await?;
     let mut moments = context.rng().fork(43);
     let mut daemon = bed.first_start().await?;
     let mut slowest = Duration::ZERO;
-    for _ in 0..STOPS {
+    for _ in 0..context.rounds_stop {
         let target = daemon.target().await?;
         let load = bed.load(&target, Plan { connections: 32, bytes_max: 16 << 20 });
         tokio::time::sleep(Duration::from_millis(moments.between(100, 900))).await;
@@ -110,7 +109,11 @@ pub(crate) async fn stop_under_load(context: Context) -> anyhow::Result<Report> 
     }
     daemon.stop().await?;
     let acked = bed.ledger.acked_len();
-    Ok(Report::Held(format!("stops={STOPS} acked={acked} lost=0 duplicates=0 slowest_stop={}", milliseconds(slowest))))
+    Ok(Report::Held(format!(
+        "stops={} acked={acked} lost=0 duplicates=0 slowest_stop={}",
+        context.rounds_stop,
+        milliseconds(slowest)
+    )))
 }
 
 /// F15, F16. Receivers that refuse, hang, reset, dawdle or fail now and then; the healthy one must not notice.

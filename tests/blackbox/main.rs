@@ -1,7 +1,8 @@
 //! Black-box suite: the finished program, real disks, real kills, power cuts.
 //!
-//! `cargo test --test blackbox -- [--list] [FILTER]`. `SEED=` repeats a run, `ROUNDS_KILL=`, `ROUNDS_POWER=` and
-//! `ROUNDS_BACKUP=` make it longer, `POSTRIDER_BIN=` names another binary, `KEEP=1` leaves the work directories of failed scenarios.
+//! `cargo test --test blackbox -- [--list] [FILTER]`. `SEED=` repeats a run; `ROUNDS_KILL=`, `ROUNDS_POWER=`,
+//! `ROUNDS_STOP=`, `ROUNDS_BACKUP=` and `SOAK=8h` make it longer; `POSTRIDER_BIN=` names another binary, `KEEP=1` leaves the
+//! work directories of failed scenarios.
 //! A scenario whose prerequisites are missing (root, loop devices, strace) says `SKIP` and why; that is never a pass.
 #![expect(clippy::print_stdout, reason = "its standard output is the report")]
 #![expect(clippy::disallowed_methods, reason = "a test from outside has only the real clock and environment")]
@@ -28,10 +29,12 @@ mod lifecycle;
 mod oracle;
 mod poster;
 mod power;
+mod prepared;
 mod receiver;
 mod rng;
 #[path = "../rows.rs"]
 mod rows;
+mod soak;
 
 use bed::{Context, Report};
 use tokio::signal::unix::{SignalKind, signal};
@@ -78,6 +81,8 @@ const SCENARIOS: &[Scenario] = &[
         rows: &["F15"],
         run: |context| Box::pin(lifecycle::misbehaving_receivers(context)),
     },
+    Scenario { name: "prepared_files", rows: &["T12"], run: |context| Box::pin(prepared::prepared_files(context)) },
+    Scenario { name: "soak", rows: &["F44"], run: |context| Box::pin(soak::soak(context)) },
     Scenario { name: "journal_io_error", rows: &["F7"], run: |context| Box::pin(io_error::journal_io_error(context)) },
     Scenario {
         name: "journal_write_error",
@@ -208,6 +213,7 @@ async fn attempt(scenario: &Scenario, seed: u64) -> anyhow::Result<Report> {
         rounds_kill: number("ROUNDS_KILL").unwrap_or(10),
         rounds_backup: number("ROUNDS_BACKUP").unwrap_or(4),
         rounds_power: number("ROUNDS_POWER").unwrap_or(5),
+        rounds_stop: number("ROUNDS_STOP").unwrap_or(5),
     };
     // A task of its own, so that a panic is a failure of this scenario and its guards still run.
     let mut task = tokio::task::JoinSet::new();

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use postrider::domain::attempt::ErrorKind;
 use serde_json::{Value, json};
 
+use crate::rows::covered;
 use crate::support::daemon::Daemon;
 use crate::support::mail_server::sink_behind;
 use crate::support::receiver::{Receiver, answer};
@@ -252,6 +253,9 @@ fn no_secret_and_nothing_a_receiver_says_is_kept_or_shown() {
     // Applications are given it from there.
     search.excused = vec!["state/ingest.token"];
     shown(&daemon, &ids, &mut search);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", daemon.pid())).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().nth(4), Some("0"), "a crash would leave its memory behind: {core}");
     for part in ["cmdline", "environ"] {
         search.bytes(part, &std::fs::read(format!("/proc/{}/{part}", daemon.pid())).unwrap());
     }
@@ -264,6 +268,15 @@ fn no_secret_and_nothing_a_receiver_says_is_kept_or_shown() {
     assert!(search.looked_at > 50, "{} places are too few to mean anything", search.looked_at);
     let log = std::fs::read_to_string(daemon.folder.path().join("log")).unwrap();
     assert!(log.contains(" DEBUG "), "the log was not at its most talkative");
+    covered(
+        &["T13", "T14"],
+        "no_secret_and_nothing_a_receiver_says_is_kept_or_shown",
+        format!(
+            "{} places searched for {} marks in every encoding, all failure classes forced, at trace level: 0 hits",
+            search.looked_at,
+            SECRETS.len() + ANSWERS.len() + 3
+        ),
+    );
 }
 
 /// Everything that operators can be shown.
@@ -339,6 +352,11 @@ fn a_master_key_of_systemd_is_used_and_not_copied() {
     let shown = daemon.admin("GET /v1/webhooks/sealed/secrets/signing_key", "").json();
     assert_eq!(shown["value"], SIGNING);
     Search::new(&SECRETS).folder(&state);
+    covered(
+        &["T13"],
+        "a_master_key_of_systemd_is_used_and_not_copied",
+        "a key from systemd alone opens what it sealed; none is written",
+    );
 }
 
 #[test]

@@ -17,6 +17,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
+use crate::rows::covered;
 use crate::support::daemon::Daemon;
 use crate::support::mail_server::sink;
 use crate::support::world::{START, World};
@@ -228,6 +229,11 @@ async fn ten_thousand_failures_in_an_hour_are_five_mails_at_most() {
     pass(3600).await;
     assert!(setup.post.mails().len() <= 5, "{:?}", setup.post.subjects());
     setup.post.check_each_once(10_000);
+    covered(
+        &["T15"],
+        "ten_thousand_failures_in_an_hour_are_five_mails_at_most",
+        format!("10,000 failures in an hour: {} mails, each failure in one", setup.post.mails().len()),
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -251,6 +257,11 @@ async fn a_server_that_is_down_for_a_day_loses_nothing_and_holds_nothing_up() {
     setup.post.check_each_once(240);
     assert_eq!(setup.post.mails().len(), 2);
     assert!(!setup.alerts.report().failing);
+    covered(
+        &["F27"],
+        "a_server_that_is_down_for_a_day_loses_nothing_and_holds_nothing_up",
+        "24 h down: 240 failures told once each in 2 mails, deliveries ended in time",
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -296,6 +307,11 @@ async fn greylisting_refusals_and_lost_ends_settle_each_recipient() {
     assert_eq!(setup.post.tries.lock().unwrap().len(), before + 1);
     let report = setup.alerts.report();
     assert!(report.failing && report.waiting == 0 && report.held_failures == 0, "{report:?}");
+    covered(
+        &["F27"],
+        "greylisting_refusals_and_lost_ends_settle_each_recipient",
+        "greylisted, refused, connection lost after the mail: each recipient settled, one Message-ID",
+    );
 }
 
 #[tokio::test(start_paused = true)]

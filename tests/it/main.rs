@@ -13,14 +13,18 @@ mod cli;
 mod demo;
 mod guard;
 mod history;
+mod hostile_text;
 mod index;
 mod jobs;
 mod journal;
 mod keys;
 mod listen;
 mod mail;
+mod mail_away;
 mod oauth;
+mod patterns;
 mod readonly;
+mod reload;
 #[path = "../rows.rs"]
 mod rows;
 mod rules;

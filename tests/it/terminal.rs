@@ -3,6 +3,7 @@
 
 use rustix::process::Signal;
 
+use crate::rows::covered;
 use crate::support::daemon::Daemon;
 use crate::support::receiver::{Receiver, answer};
 use crate::support::terminal::{Setup, Terminal};
@@ -59,6 +60,11 @@ fn signals_give_the_terminal_back_and_are_told_in_the_exit_code() {
         assert_eq!(terminal.exit(), code);
         assert_restored(&terminal);
     }
+    covered(
+        &["F45"],
+        "signals_give_the_terminal_back_and_are_told_in_the_exit_code",
+        "TERM, HUP and INT: terminal restored each time",
+    );
 }
 
 #[test]
@@ -168,6 +174,7 @@ fn no_color_leaves_out_colour_and_keeps_what_is_chosen() {
         // An empty sequence resets everything, reverse video among it.
         assert!(coloured || last(&terminal.raw(), "\u{1b}[;m").is_none());
     }
+    covered(&["F45"], "no_color_leaves_out_colour_and_keeps_what_is_chosen", "no colour: the chosen row is still seen");
 }
 
 #[test]
@@ -235,6 +242,11 @@ fn nothing_from_outside_reaches_the_terminal_raw() {
     for hostile in ["\u{1b}]", "\u{9b}", "\u{202e}", "\u{2066}", "\u{7f}", "\u{85}"] {
         assert!(!written.contains(hostile), "{hostile:?} reached the terminal");
     }
+    covered(
+        &["T6"],
+        "nothing_from_outside_reaches_the_terminal_raw",
+        "0 hostile characters in all bytes written to the terminal",
+    );
 }
 
 #[test]

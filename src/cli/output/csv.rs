@@ -9,9 +9,12 @@ use crate::domain::text::printable;
 
 /// One value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::cli) enum Field {
+pub enum Field {
+    /// A text, whoever wrote it.
     Text(String),
+    /// A number, which stays one.
     Number(u64),
+    /// An empty cell.
     Nothing,
 }
 
@@ -22,12 +25,14 @@ impl<T: AsRef<str>> From<T> for Field {
 }
 
 /// A text that may not be there.
-pub(in crate::cli) fn optional(text: Option<&String>) -> Field {
+#[must_use]
+pub fn optional(text: Option<&String>) -> Field {
     text.map_or(Field::Nothing, Field::from)
 }
 
 /// A line with its line end.
-pub(super) fn line(fields: &[Field]) -> String {
+#[must_use]
+pub fn line(fields: &[Field]) -> String {
     let fields: Vec<String> = fields.iter().map(shown).collect();
     fields.join(",") + "\r\n"
 }

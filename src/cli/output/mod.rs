@@ -16,7 +16,7 @@ use super::failure::Failure;
 use crate::domain::text::{misleads, printable};
 use crate::domain::time::Timestamp;
 
-pub(super) mod csv;
+pub mod csv;
 mod table;
 
 pub(super) use table::{Cell, Column, Table};

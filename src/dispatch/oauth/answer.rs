@@ -29,7 +29,10 @@ struct Answer {
 }
 
 /// The value of `Authorization` and the life of the token in it, or what is wrong with the answer.
-pub(super) fn read(body: &[u8]) -> Result<(Secret, Duration), &'static str> {
+///
+/// # Errors
+/// What is wrong, in words of ours.
+pub fn read(body: &[u8]) -> Result<(Secret, Duration), &'static str> {
     // An array would do for serde, and does not for RFC 6749.
     if !body.trim_ascii_start().starts_with(b"{") {
         return Err("the answer is not a JSON object");

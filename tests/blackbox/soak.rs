@@ -1,0 +1,110 @@
+//! F44. Work without an end: a steady rate of events, receivers that fail and come back, and a look at memory and
+//! descriptors. `SOAK=8h` (or `m`, `s`) makes it as long as wanted; what is short only finds what is large.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+
+use crate::bed::{Bed, Context, Report};
+use crate::http::Connection;
+use crate::poster;
+use crate::receiver::Behaviour;
+
+const PER_SECOND: u64 = 200;
+/// The index fills its cache, connections are opened, allocators take what they like to keep.
+const WARM_UP: Duration = Duration::from_secs(6);
+/// More than this in a short run is no cache that fills.
+const GROWTH_MAX: u64 = 48 << 20;
+/// What eight hours may show: the goal is 1 MiB an hour.
+const PER_HOUR_MAX: f64 = 1.0;
+
+fn length() -> Duration {
+    let text = std::env::var("SOAK").unwrap_or_default();
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let seconds = number.parse().unwrap_or(14)
+        * match unit {
+            "h" => 3600,
+            "m" => 60,
+            _ => 1,
+        };
+    WARM_UP + Duration::from_secs(seconds)
+}
+
+fn look(pid: u32) -> anyhow::Result<(u64, usize)> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
+    let kib: u64 = rss.trim().trim_end_matches(" kB").parse()?;
+    Ok((kib << 10, std::fs::read_dir(format!("/proc/{pid}/fd"))?.count()))
+}
+
+/// Mebibytes an hour, by least squares.
+fn slope(samples: &[(f64, u64)]) -> f64 {
+    let count = samples.len() as f64;
+    let (x, y) = samples.iter().fold((0.0, 0.0), |(x, y), (at, rss)| (x + at / count, y + *rss as f64 / count));
+    let (mut above, mut below) = (0.0, 0.0);
+    for (at, rss) in samples {
+        above += (at - x) * (*rss as f64 - y);
+        below += (at - x) * (at - x);
+    }
+    if below == 0.0 { 0.0 } else { above / below * 3600.0 / f64::from(1 << 20) }
+}
+
+pub(crate) async fn soak(context: Context) -> anyhow::Result<Report> {
+    let bed = Bed::plain(&context).await?;
+    let mut daemon = bed.site.start().await?;
+    let paths = ["/steady", "/flaky", "/resetting"];
+    for path in paths {
+        bed.site.create_webhook(&path[1..], &bed.receiver.url(path)).await?;
+    }
+    bed.receiver.behave("/flaky", Behaviour::Flaky(20));
+    let target = daemon.target().await?;
+    let (began, wanted) = (Instant::now(), length());
+    let (mut samples, mut descriptors, mut posted) = (Vec::new(), Vec::new(), 0_u64);
+    let mut rng = bed.rng.clone();
+    let mut connection = Connection::tcp(target.address).await?;
+    while began.elapsed() < wanted {
+        // A receiver that goes away and comes back, every four seconds.
+        let away = began.elapsed().as_secs() % 4 == 3;
+        bed.receiver.behave("/resetting", if away { Behaviour::Reset } else { Behaviour::Status(200) });
+        while posted < began.elapsed().as_millis() as u64 * PER_SECOND / 1000 {
+            let reference = bed.ledger.next_reference();
+            let size = rng.between(100, 2_000);
+            let body = poster::payload(&mut rng, &reference, size);
+            let reply = poster::post(&mut connection, &target, &bed.ledger, &reference, body).await?;
+            let status = reply.context("the connection broke")?.status;
+            anyhow::ensure!(status == 202, "answered {status}");
+            posted += 1;
+            if began.elapsed() > wanted {
+                break;
+            }
+        }
+        if began.elapsed() > WARM_UP {
+            let (rss, open) = look(daemon.pid())?;
+            samples.push((began.elapsed().as_secs_f64(), rss));
+            descriptors.push(open);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    bed.receiver.behave("/flaky", Behaviour::Status(200));
+    bed.receiver.behave("/resetting", Behaviour::Status(200));
+    let pid = daemon.pid();
+    bed.settle(&mut daemon, &paths).await?;
+    let (rss, open) = look(pid)?;
+    daemon.stop().await?;
+    let (first, most) = (samples.first().context("no sample")?.1, descriptors.iter().max().context("no sample")?);
+    let growth = samples.last().context("no sample")?.1.saturating_sub(first);
+    let per_hour = slope(&samples);
+    // Each webhook may keep a connection for each place it has, and no more.
+    anyhow::ensure!(*most <= 64 * paths.len() + 64, "{most} descriptors");
+    anyhow::ensure!(open <= *most + 16, "{open} descriptors when nothing is left to do, {most} before");
+    anyhow::ensure!(growth <= GROWTH_MAX, "memory grew by {growth} bytes in {wanted:?}");
+    let is_long = wanted > Duration::from_secs(3600);
+    anyhow::ensure!(!is_long || per_hour <= PER_HOUR_MAX, "memory grows by {per_hour:.2} MiB an hour");
+    Ok(Report::Held(format!(
+        "{} s at {PER_SECOND}/s asked for, {posted} events to 3 webhooks (2 of them failing now and then): RSS {} MiB after warm-up, {} MiB at \
+         the end, {per_hour:+.1} MiB/h; at most {most} descriptors, {open} at the end",
+        wanted.as_secs(),
+        first >> 20,
+        rss >> 20
+    )))
+}
