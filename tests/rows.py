@@ -8,6 +8,7 @@ Evidence is what the tests of the last run left in target/tmp/rows (see tests/ro
 black-box suite as root first. Rows and their words are in docs/hostile-world.toml.
 """
 
+import os
 import pathlib
 import platform
 import sys
@@ -38,7 +39,7 @@ def table(title, rows, found):
     for row, told in rows.items():
         cells = [(f"`{test}`", figure) for test, figure in found.get(row, [])]
         if "not_covered" in told:
-            cells.append(("–", f"not covered: {told['not_covered']}"))
+            cells.append(("–", f"{'not covered yet' if cells else 'not covered'}: {told['not_covered']}"))
         for number, (test, figure) in enumerate(cells or [("**none**", "")]):
             lines.append(f"| {row if not number else ''} | {told['what'] if not number else ''} | {test} | {figure} |")
     return "\n".join(lines) + "\n\n"
@@ -54,7 +55,7 @@ def main():
         for row, text in known.items()
         if row not in found and "not_covered" not in text
     ]
-    page = HEAD.format(machine=f"{platform.system()} {platform.machine()}, {len(__import__('os').sched_getaffinity(0))} cores")
+    page = HEAD.format(machine=f"{platform.system()} {platform.machine()}, {len(os.sched_getaffinity(0))} cores")
     page += table("Threats", told["threats"], found) + table("Faults", told["faults"], found)
     page = page.rstrip("\n") + "\n"
     print(page)
@@ -62,7 +63,8 @@ def main():
         PAGE.write_text(page)
     else:
         # Figures differ from run to run; what is covered by what does not.
-        named = {row.split("|")[3].strip(" `") for row in PAGE.read_text().splitlines() if row.startswith("| ")}
+        page = PAGE.read_text() if PAGE.exists() else ""
+        named = {row.split("|")[3].strip(" `") for row in page.splitlines() if row.startswith("| ")}
         tests = {test for row in found.values() for test, _ in row}
         wrong += [f"{PAGE.name} does not name {test}: run tests/rows.py --write" for test in sorted(tests - named)]
     for line in wrong:

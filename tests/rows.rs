@@ -9,7 +9,7 @@ use std::path::Path;
 ///
 /// Call it as the last thing of a test: a test that failed before leaves no evidence.
 pub(crate) fn covered(rows: &[&str], test: &str, figure: impl Display) {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("rows");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tmp/rows");
     // A table that cannot be written is noticed by `rows.py`, which misses the row; it is no fault of the program.
     let _ = fs::create_dir_all(&folder);
     let figure = figure.to_string().replace(['\n', '\t', '|'], " ");

@@ -69,6 +69,11 @@ mod tests {
         for (value, want) in rows {
             assert_eq!(parse_retry_after(value), want, "{value:?}");
         }
+        crate::egress::tests::rows::covered(
+            &["F21"],
+            "retry_after_values",
+            "seconds, dates, garbage, negative and far away",
+        );
     }
 
     #[test]

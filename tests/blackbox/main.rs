@@ -14,6 +14,7 @@ use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
+mod answers;
 mod backup;
 mod bed;
 mod clock;
@@ -26,8 +27,10 @@ mod index;
 mod io_error;
 mod ledger;
 mod lifecycle;
+mod memory;
 mod oracle;
 mod poster;
+mod posters;
 mod power;
 mod prepared;
 mod receiver;
@@ -83,6 +86,22 @@ const SCENARIOS: &[Scenario] = &[
     },
     Scenario { name: "prepared_files", rows: &["T12"], run: |context| Box::pin(prepared::prepared_files(context)) },
     Scenario { name: "soak", rows: &["F44"], run: |context| Box::pin(soak::soak(context)) },
+    Scenario {
+        name: "hostile_answers",
+        rows: &["T5", "F15", "F16", "F17", "F18", "F19"],
+        run: |context| Box::pin(answers::hostile_answers(context)),
+    },
+    Scenario {
+        name: "half_open_posters",
+        rows: &["T10", "F29"],
+        run: |context| Box::pin(posters::half_open_posters(context)),
+    },
+    Scenario {
+        name: "out_of_descriptors",
+        rows: &["T10", "F28"],
+        run: |context| Box::pin(posters::out_of_descriptors(context)),
+    },
+    Scenario { name: "giant_requests", rows: &["F30"], run: |context| Box::pin(posters::giant_requests(context)) },
     Scenario { name: "journal_io_error", rows: &["F7"], run: |context| Box::pin(io_error::journal_io_error(context)) },
     Scenario {
         name: "journal_write_error",

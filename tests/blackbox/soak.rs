@@ -7,6 +7,7 @@ use anyhow::Context as _;
 
 use crate::bed::{Bed, Context, Report};
 use crate::http::Connection;
+use crate::memory;
 use crate::poster;
 use crate::receiver::Behaviour;
 
@@ -31,10 +32,7 @@ fn length() -> Duration {
 }
 
 fn look(pid: u32) -> anyhow::Result<(u64, usize)> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
-    let kib: u64 = rss.trim().trim_end_matches(" kB").parse()?;
-    Ok((kib << 10, std::fs::read_dir(format!("/proc/{pid}/fd"))?.count()))
+    Ok((memory::status(pid, "VmRSS")? << 10, memory::descriptors(pid)?))
 }
 
 /// Mebibytes an hour, by least squares.

@@ -76,6 +76,7 @@ fn ingest_answers_as_the_contract_says() {
     let accepted = daemon.admin("GET /v1/events", "").json();
     let expected = cases.iter().filter(|(_, status, ..)| *status == 202).count();
     assert_eq!(accepted["items"].as_array().unwrap().len(), expected, "nothing refused was stored");
+    crate::rows::covered(&["T8"], "ingest_answers_as_the_contract_says", "401 for every wrong token, nothing stored");
 }
 
 #[test]
@@ -121,6 +122,7 @@ fn the_same_key_is_the_same_event() {
         (daemon.admin("GET /v1/status", "").json()["index"]["state"] == "ready").then_some(())
     });
     check(&daemon);
+    crate::rows::covered(&["T21"], "the_same_key_is_the_same_event", "one id, one delivery; 409 for another body");
 }
 
 #[test]

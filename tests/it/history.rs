@@ -166,6 +166,11 @@ async fn what_postrider_does_by_itself_is_noted() {
         world = world.crash(5, true).await;
         world.until_ready().await;
     }
+    crate::rows::covered(
+        &["F22"],
+        "what_postrider_does_by_itself_is_noted",
+        "paused, noted, and nothing sent after it",
+    );
 }
 
 /// What was done while the disk is full is noted when there is room.

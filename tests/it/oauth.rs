@@ -121,6 +121,11 @@ async fn while_there_are_no_tokens_nothing_is_sent_and_nothing_is_lost() {
     assert!(failed.len() < without, "{} requests for {without} attempts", failed.len());
     let gently = failed.windows(2).all(|pair| pair[1].0.since(pair[0].0) >= Duration::from_secs(1));
     assert!(gently, "a server that fails is asked once a second at most: {failed:?}");
+    crate::rows::covered(
+        &["F26"],
+        "while_there_are_no_tokens_nothing_is_sent_and_nothing_is_lost",
+        "0 requests without a token, 0 lost",
+    );
 }
 
 /// A request as it came in.
@@ -313,6 +318,11 @@ fn whatever_the_server_does_is_an_attempt_with_a_reason() {
         assert!(log.lines().any(|line| line.contains("no access token") && line.contains(words)), "{name}: {log}");
     }
     assert!(!log.contains("canary"), "{log}");
+    crate::rows::covered(
+        &["F26"],
+        "whatever_the_server_does_is_an_attempt_with_a_reason",
+        "each way of failing is an attempt with a reason",
+    );
 }
 
 #[test]

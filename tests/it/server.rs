@@ -78,6 +78,7 @@ async fn half_a_head_and_half_a_body_end_in_time() {
     let (head, body) = tokio::time::timeout(Duration::from_secs(5), both).await.expect("both end");
     assert!(!head.contains("200"), "{head}");
     assert!(body.starts_with("HTTP/1.1 408"), "{body}");
+    crate::rows::covered(&["F29"], "half_a_head_and_half_a_body_end_in_time", "both closed within their time");
 }
 
 #[tokio::test]
@@ -120,6 +121,7 @@ async fn what_could_be_smuggled_is_refused() {
         assert!(!answer.contains(" 200 "), "{shape:?}: {answer}");
     }
     assert!(post(address).await.starts_with("HTTP/1.1 200"), "and it serves on");
+    crate::rows::covered(&["F31"], "what_could_be_smuggled_is_refused", "10 shapes, 0 accepted, and it serves on");
 }
 
 #[tokio::test]

@@ -250,6 +250,11 @@ async fn restarts_keep_attempts_and_due_times() {
         assert!(waited >= Duration::from_secs(600) && waited <= Duration::from_secs(661), "{waited:?}");
     }
     assert_eq!(world.find("r").await[0].delivery.state(), State::Failed);
+    crate::rows::covered(
+        &["F35"],
+        "restarts_keep_attempts_and_due_times",
+        "attempts and due times exact over restarts",
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -288,6 +293,11 @@ async fn a_dead_receiver_delays_nobody_and_is_not_trampled_when_it_returns() {
             seconds
         });
     assert!(before.values().all(|count| *count <= 10), "asked gently while it is away");
+    crate::rows::covered(
+        &["F36", "F38", "T20"],
+        "a_dead_receiver_delays_nobody_and_is_not_trampled_when_it_returns",
+        "hours of simulated time: nobody else waits, and the returned one is asked gently",
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -111,6 +111,7 @@ async fn one_denied_answer_blocks_the_whole_name() {
     assert_eq!(receiver.connections(), 0);
     let outcome = egress.send(KEY, post(&format!("http://good.example:{port}/"), LONG)).await;
     assert_eq!(outcome.result, Ok(200));
+    rows::covered(&["T2", "F23"], "one_denied_answer_blocks_the_whole_name", "mixed answers: 0 connections");
 }
 
 #[tokio::test]

@@ -18,6 +18,8 @@ use super::*;
 
 mod blocked;
 mod profile;
+#[path = "../../../tests/rows.rs"]
+pub(super) mod rows;
 mod tls;
 mod wire;
 

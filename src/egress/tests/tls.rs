@@ -127,6 +127,11 @@ async fn the_wrong_receiver_gets_no_byte() {
         assert!(outcome.phases.tls.is_some() && outcome.phases.first_byte.is_none(), "{case}");
         assert_eq!(seen.bytes.load(Ordering::SeqCst), 0, "{case}");
     }
+    rows::covered(
+        &["T19", "F25"],
+        "the_wrong_receiver_gets_no_byte",
+        "wrong host, expired, unknown authority, self-signed: 0 body bytes",
+    );
 }
 
 #[tokio::test]
@@ -150,6 +155,11 @@ async fn a_handshake_may_fail_in_other_ways() {
     let mut stream = receiver.accept().await;
     stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
     assert_eq!(sending.await.unwrap().result, Err(ErrorKind::Tls), "plain HTTP on the port");
+    rows::covered(
+        &["F25"],
+        "a_handshake_may_fail_in_other_ways",
+        "slow, closed and plain handshakes are failures with a reason",
+    );
 }
 
 #[tokio::test]

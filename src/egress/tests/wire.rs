@@ -192,6 +192,11 @@ async fn a_silent_name_server_is_a_dns_failure_at_the_deadline() {
     assert!(outcome.phases.dns.unwrap() >= SHORT && outcome.duration < SHORT * 3, "{outcome:?}");
     let known = egress.send(KEY, post("http://localhost:1/", SHORT)).await;
     assert_ne!(known.result, Err(ErrorKind::Dns), "the hosts file needs no name server");
+    rows::covered(
+        &["F23"],
+        "a_silent_name_server_is_a_dns_failure_at_the_deadline",
+        "ends at the deadline of the attempt",
+    );
 }
 
 #[tokio::test]
@@ -257,6 +262,7 @@ async fn a_dripping_head_ends_at_the_total_deadline() {
     assert_eq!(outcome.result, Err(ErrorKind::Timeout));
     assert!(outcome.duration < SHORT * 3, "{outcome:?}");
     dripping.await.unwrap();
+    rows::covered(&["F16"], "a_dripping_head_ends_at_the_total_deadline", "ends at the deadline of the attempt");
 }
 
 #[tokio::test]
