@@ -1,7 +1,7 @@
 //! F13: the index is damaged while the daemon is down. The journal is the truth, so nothing may be missing after.
 
 use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -92,7 +92,10 @@ impl Damage {
             Self::NoDirectory => fs::remove_dir_all(index)?,
             Self::HalfWrittenSnapshot => {
                 let bytes: Vec<u8> = (0..16).flat_map(|_| rng.next().to_le_bytes()).collect();
-                fs::write(index.join("snap.000000000000FFFF.generating"), bytes)?;
+                let mut options = OpenOptions::new();
+                // As the daemon leaves its files: one that is open to others would be refused for that.
+                let file = options.write(true).create_new(true).mode(0o600);
+                file.open(index.join("snap.000000000000FFFF.generating"))?.write_all_at(&bytes, 0)?;
             }
         }
         Ok(())
