@@ -72,6 +72,7 @@ pub(crate) async fn journal_write_error(context: Context) -> anyhow::Result<Repo
         };
         let load = bed.load(&target, Plan { connections: 8, bytes_max: 8 << 20 });
         let ends = fault.starts_with("EIO");
+        let let_go_before = fs::read_to_string(&bed.site.log)?.matches("(os error 38)").count();
         let deadline = Instant::now() + Duration::from_secs(20);
         while injector.injected()? == 0 {
             anyhow::ensure!(Instant::now() < deadline, "no write was made to fail ({fault})");
@@ -85,10 +86,16 @@ pub(crate) async fn journal_write_error(context: Context) -> anyhow::Result<Repo
             let ended = daemon.exited()?;
             anyhow::ensure!(ended.is_none(), "a full disk ended the daemon: {ended:?} ({fault})");
         }
+        load.stop().await?;
         injected += injector.injected()?;
         drop(injector);
-        load.stop().await?;
-        if ends {
+        // Let go of in the middle of a call that was to fail, the daemon sees a call that does not exist: a failure like EIO.
+        let let_go = fs::read_to_string(&bed.site.log)?.matches("(os error 38)").count() > let_go_before;
+        if let_go && !ends {
+            let status = daemon.wait_exit(Duration::from_secs(10)).await?;
+            anyhow::ensure!(status.code() == Some(74), "after ENOSYS the daemon ended with {status}");
+        }
+        if ends || let_go {
             daemon = bed.site.start().await?;
         }
         let (target, again) = (daemon.target().await?, Instant::now());
@@ -223,6 +230,16 @@ impl Injector {
 
 impl Drop for Injector {
     fn drop(&mut self) {
+        // Asked to end, it lets go of the daemon first; killed, it may leave a call half done.
+        if let Some(pid) = i32::try_from(self.strace.id()).ok().and_then(rustix::process::Pid::from_raw) {
+            let _gone = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+        for _ in 0..200 {
+            if !matches!(self.strace.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
         drop(self.strace.kill());
         drop(self.strace.wait());
     }
