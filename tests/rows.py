@@ -18,7 +18,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "hostile-world.md"
 HEAD = """# The hostile world
 
-Each threat (T) and fault (F) that postrider is built against, the tests that turn red without the defence, and what they measured
+Each threat (T) and fault (F) that postrider is built against, the tests that cover it, and what they measured
 when this page was last made. It is made by `tests/rows.py` from what a run of the tests leaves behind; nothing in it is typed but
 the descriptions. Times are of the machine it ran on ({machine}) and tell an order of magnitude, not a promise.
 [SECURITY.md](../SECURITY.md) tells the same as prose, and what is left open.
