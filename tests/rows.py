@@ -67,6 +67,9 @@ def main():
         named = {row.split("|")[3].strip(" `") for row in page.splitlines() if row.startswith("| ")}
         tests = {test for row in found.values() for test, _ in row}
         wrong += [f"{PAGE.name} does not name {test}: run tests/rows.py --write" for test in sorted(tests - named)]
+    for row, cells in found.items():
+        if all(figure.startswith("SKIPPED") for _, figure in cells):
+            print(f"{row}: nothing but skipped tests", file=sys.stderr)
     for line in wrong:
         print(line, file=sys.stderr)
     return 1 if wrong else 0
