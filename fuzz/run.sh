@@ -1,5 +1,8 @@
 #!/usr/bin/env bash
-# Fuzzes each target for FUZZ_SECONDS (30), from FUZZ_SEED (1): fuzz/run.sh [TARGET...]
+# Fuzzes each target: fuzz/run.sh [TARGET...]
+#
+# FUZZ_RUNS (400000) inputs from FUZZ_SEED (1), for FUZZ_SECONDS (30) at most, so that the same inputs are tried every time. To
+# look for more: FUZZ_RUNS=-1 FUZZ_SECONDS=3600 FUZZ_SEED=$RANDOM.
 #
 # Needs the stable toolchain only: the flags are those of `cargo fuzz --sanitizer none`, which works here as well. Inputs that
 # end a target lie in fuzz/artifacts afterwards; `fuzz/run.sh TARGET` after a fix, with the file moved to fuzz/seeds/TARGET,
@@ -23,7 +26,7 @@ mkdir -p artifacts
 one() {
     mkdir -p "found/$1"
     # Of what is found only what is new is kept; it is no part of the repository.
-    if "target/$triple/release/$1" "found/$1" "seeds/$1" -max_total_time="${FUZZ_SECONDS:-30}" -seed="${FUZZ_SEED:-1}" -max_len=4096 -timeout=10 \
+    if "target/$triple/release/$1" "found/$1" "seeds/$1" -max_total_time="${FUZZ_SECONDS:-30}" -runs="${FUZZ_RUNS:-400000}" -seed="${FUZZ_SEED:-1}" -max_len=4096 -timeout=10 \
         -rss_limit_mb=2048 -artifact_prefix="artifacts/$1-" -print_final_stats=1 >"artifacts/$1.log" 2>&1; then
         echo "$1: $(sed -n 's/^stat::number_of_executed_units: *//p' "artifacts/$1.log") inputs, no crash"
     else

@@ -19,7 +19,7 @@ fuzz_target!(|body: &[u8]| {
     if let Ok((scan_ref, references)) = references_of(body) {
         let all = references.into_vec();
         assert!(scan_ref.is_none_or(|one| one.is_empty() || !all.is_empty()));
-        serde_json::from_slice::<serde_json::Value>(body).expect("only JSON has references");
+        serde_json::from_slice::<serde::de::IgnoredAny>(body).expect("only JSON has references");
     }
     if let Ok(events) = parse_batch("application/x-ndjson", &whole, 16) {
         assert!(events.len() <= 16);
