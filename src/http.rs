@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::channel::Channel;
+use http_body_util::channel::{self, Channel};
 use http_body_util::{BodyExt as _, Either, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
@@ -404,17 +404,43 @@ pub fn typed(status: StatusCode, media_type: &'static str, body: Bytes) -> Answe
 }
 
 /// An answer that is made while it is sent: the pieces go into what is given along. The connection ends with it.
-/// Whoever drops the sender without an error says that it is whole.
 #[must_use]
 pub fn streamed(media_type: &'static str) -> (Answer, Pieces) {
     let (pieces, body) = Channel::new(PIECES_AHEAD);
     let mut answer = of_type(StatusCode::OK, media_type, Either::Right(body));
     answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    (answer, pieces)
+    (answer, Pieces(Some(pieces)))
 }
 
-/// Where the pieces of a streamed answer go.
-pub type Pieces = http_body_util::channel::Sender<Bytes, std::io::Error>;
+/// Where the pieces of a streamed answer go. Unless it is said to be whole, the answer breaks off when this is dropped, also
+/// by a panic: half of it must not look like all of it.
+#[derive(Debug)]
+pub struct Pieces(Option<channel::Sender<Bytes, std::io::Error>>);
+
+impl Pieces {
+    /// Sends a piece, when there is room for it.
+    ///
+    /// # Errors
+    /// `BrokenPipe` when nobody reads any more.
+    pub async fn send(&mut self, piece: Bytes) -> std::io::Result<()> {
+        let Some(pieces) = &mut self.0 else { return Err(std::io::ErrorKind::BrokenPipe.into()) };
+        pieces.send_data(piece).await.map_err(|_| std::io::ErrorKind::BrokenPipe.into())
+    }
+
+    /// That was all of it.
+    pub fn finish(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Pieces {
+    fn drop(&mut self) {
+        if let Some(pieces) = self.0.take() {
+            pieces.abort(std::io::ErrorKind::Interrupted.into());
+        }
+    }
+}
+
 /// Pieces that are made before the first of them is sent.
 const PIECES_AHEAD: usize = 2;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
-use postrider::http::{BodyError, Limits, Listener, Peer, Progress, Question, Server, json, read_body};
+use postrider::http::{BodyError, Limits, Listener, Peer, Progress, Question, Server, json, read_body, streamed};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -131,4 +131,31 @@ async fn a_stop_lets_an_answer_out_and_takes_nothing_more() {
     server.stop(Duration::from_secs(1)).await;
     assert_eq!(server.connections(), 0);
     assert!(TcpStream::connect(address).await.is_err());
+}
+
+/// What is made while it is sent, by somebody who says that it is whole, or who dies before.
+#[tokio::test]
+async fn half_of_a_streamed_answer_does_not_look_like_all_of_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = Server::new(LIMITS);
+    let serving = server.clone();
+    let answer = |_: Peer, question: Question, _: Progress| async move {
+        let (answer, mut pieces) = streamed("text/plain");
+        let whole = question.uri().path() == "/whole";
+        tokio::spawn(async move {
+            pieces.send(Bytes::from_static(b"a piece")).await.unwrap();
+            assert!(whole, "as it was asked to");
+            pieces.finish();
+        });
+        answer
+    };
+    tokio::spawn(async move { serving.serve(Listener::Tcp(listener), answer).await });
+    for (path, whole) in [("/whole", true), ("/half", false)] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.unwrap();
+        let answer = all_of(&mut stream).await;
+        // The empty chunk says that nothing is missing.
+        assert_eq!(answer.ends_with("a piece\r\n0\r\n\r\n"), whole, "{path}: {answer:?}");
+    }
 }

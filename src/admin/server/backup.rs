@@ -44,9 +44,9 @@ impl Admin {
             // Held until the end.
             let (_place, _moment) = (place, moment);
             let open = |part: &Part| journal.open_segment(part.name);
-            if let Err(error) = pack(&about, mail.as_deref(), &parts, open, &mut out) {
-                tracing::warn!(%error, "a backup was not finished");
-                out.pieces.abort(error);
+            match pack(&about, mail.as_deref(), &parts, open, &mut out) {
+                Ok(()) => out.pieces.finish(),
+                Err(error) => tracing::warn!(%error, "a backup was not finished"),
             }
         });
         Ok(answer)
@@ -61,10 +61,9 @@ struct Outlet {
 
 impl Write for Outlet {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let sent = self.pieces.send_data(Bytes::copy_from_slice(bytes));
+        let sent = self.pieces.send(Bytes::copy_from_slice(bytes));
         match self.runtime.block_on(async { tokio::time::timeout(PIECE_TIME, sent).await }) {
-            Ok(Ok(())) => Ok(bytes.len()),
-            Ok(Err(_)) => Err(io::Error::new(io::ErrorKind::BrokenPipe, "whoever asked for it went away")),
+            Ok(sent) => sent.map(|()| bytes.len()),
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "whoever asked for it stopped reading")),
         }
     }
