@@ -26,7 +26,7 @@ pub(super) struct Restore {
     pub(super) file: PathBuf,
 }
 
-/// Something else than running it that has to be done to a store without its daemon's help.
+/// What is done to a store itself, and not by asking its daemon.
 #[derive(Debug)]
 pub enum Errand {
     /// Run the daemon until it stops.

@@ -1,7 +1,7 @@
 //! The command line: every verb of an operator, as a client of the admin socket.
 //!
 //! One file per noun. It holds no rules about deliveries, never opens the store, and starts no
-//! daemon itself: `serve` and the world of `demo` are handed in by `main`.
+//! daemon itself: `serve`, `restore` and the world of `demo` are handed in by `main`.
 //!
 //! Invariant: whatever is asked, the program ends with one of the codes of [`exit_code`], and
 //! everything it says went through [`output`].

@@ -1,7 +1,7 @@
 //! `postrider restore`: makes a state directory from a backup, before any daemon has used it.
 //!
-//! It overwrites nothing: a directory that holds a store, or that a daemon uses, is refused. Until the last step there
-//! is no journal under the name that a daemon looks for, so that a restore that was cut short is no store.
+//! It overwrites nothing: a directory that holds a store, or that a daemon uses, is refused. A journal gets the name that a
+//! daemon looks for only when it is whole and durable, so that a restore that was cut short is no store.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -23,7 +23,8 @@ const UNFINISHED: &str = "restoring";
 /// secrets has to be before the first start, when it is not there.
 ///
 /// # Errors
-/// Why nothing was restored; the state directory then holds no store, as before.
+/// Why nothing was restored; the state directory then holds no store, as before. Only when the very last file can not be
+/// written is everything there, and a daemon will take it.
 pub fn restore(file: &Path, flags: &ServeFlags, environment: Environment<'_>) -> Result<Value, ServeError> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let config_file = paths::config_file(flags.config.as_deref(), environment, &|path| path.exists());
@@ -52,8 +53,7 @@ pub fn restore(file: &Path, flags: &ServeFlags, environment: Environment<'_>) ->
         BackupError::Io { path, error } => ServeError::from(StateDirError::Io { path, error }),
         error => ServeError::BadData(format!("{}: {error}", file.display())),
     })?;
-    // Last: by this file a directory is a store.
-    state_dir.become_store()?;
+    state_dir.note_format()?;
     let missing_key = super::key_file(&config, &state_dir, environment).filter(|path| !path.exists());
     let Unpacked { about, records, damaged, bytes, mail } = unpacked;
     Ok(json!({

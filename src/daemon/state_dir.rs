@@ -102,8 +102,8 @@ impl StateDir {
         Ok(Self { path, _lock: lock })
     }
 
-    /// Says that everything is there that makes it a store.
-    pub(super) fn become_store(&self) -> Result<(), StateDirError> {
+    /// Says which format it is of.
+    pub(super) fn note_format(&self) -> Result<(), StateDirError> {
         write_format(&self.path.join("FORMAT"))
     }
 
