@@ -79,6 +79,9 @@ status() { pr "$1" status --json | "$python" -c 'import json, sys; status = json
 # something else is to be written.
 soon() { post 1 AML_MONITORING && status "$@"; }
 
+# woken NAME EXPRESSION: as `soon`, and the daemon looks at its clock again: a reading that went wrong lets it sleep on.
+woken() { kill -HUP "$daemon" && soon "$@"; }
+
 # step NAME OFFSET: the daemon's clocks are now so far ahead.
 step() { printf '%s\n' "$2" >"$work/$1/time.new" && mv "$work/$1/time.new" "$work/$1/time"; }
 
@@ -154,8 +157,14 @@ names = {name.lower() for mail in mails for name in mail.keys()}
 expected = {"from", "to", "subject", "date", "message-id", "auto-submitted", "mime-version", "content-type",
             "content-transfer-encoding"}
 subject = mails[0]["subject"]
+# The faked clock is not made for threads: now and then a reading has none of the steps in it. To the daemon the clock was
+# set back, by which one more mail is due; that mail has the date of the wrong reading, before the mail that came first.
+dates = [mail["date"].datetime for mail in mails]
+set_back = sum(later < sooner for sooner, later in zip(dates, dates[1:]))
+if set_back:
+    print(f"note: the faked clock read {set_back} times as if it were set back")
 problems = [text for text, wrong in [
-    (f"{len(mails)} mails", len(mails) > most), (f"{counted} failures told", counted != failures),
+    (f"{len(mails)} mails", len(mails) - set_back > most), (f"{counted} failures told", counted != failures),
     ("a delivery is listed twice", len(set(listed)) != len(listed)), (f"odd headers: {names - expected}", names - expected),
     (f"not as expected: {subject!r}", not eval(expression)),
     ("defects", any(mail.defects for mail in mails)),
@@ -180,8 +189,7 @@ tries=$(grep -c 'the mail server can not be used' "$work/day/daemon.log")
 [ "$tries" -ge 12 ] && [ "$tries" -le 60 ] || fail "$tries tries within a day"
 serve_mail day "$port"
 step day +26h
-kill -HUP "$daemon"
-wait_until 20 "mail does not get out after the day" soon day \
+wait_until 20 "mail does not get out after the day" woken day \
     'status["email"]["held_failures"] == 0 and status["email"]["waiting"] == 0 and not status["email"]["failing"]'
 told day 2 240 'subject.startswith("[postrider] =") and "Bcc:_x@example.net" in subject and "ünï" in subject'
 kill "$daemon"
@@ -198,9 +206,9 @@ for minute in $(seq 0 59); do
 done
 failures=$((60 * 167))
 wait_until 20 "a failure was not noted" accounted storm "$failures"
-step storm +62m
-kill -HUP "$daemon"
-wait_until 20 "not every failure is told" soon storm 'status["email"]["held_failures"] == 0 and status["email"]["waiting"] == 0'
+# Far enough that the last digest is due however late the ones before it were, and not the one after it.
+step storm +70m
+wait_until 20 "not every failure is told" woken storm 'status["email"]["held_failures"] == 0 and status["email"]["waiting"] == 0'
 told storm 5 "$failures"
 echo "ok: $failures failures in an hour are $(wc -l <"$work/storm/mails") mails, and each is listed or counted"
 echo "mail over time passed"
