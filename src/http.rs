@@ -70,6 +70,9 @@ const WAITS_FOR_HEAD: u8 = 0;
 const READS_BODY: u8 = 1;
 const IS_ANSWERED: u8 = 2;
 
+/// Who has connected just before a stop has the request under way, and is answered like one who was a moment earlier.
+const NEWCOMER_WAIT: Duration = Duration::from_millis(500);
+
 /// Tells the server what a request is at, so that it knows whose place may be taken.
 #[derive(Clone, Debug)]
 pub struct Progress {
@@ -270,9 +273,12 @@ impl Server {
         let (limits, stop) = (self.limits, self.stop.clone());
         let freed = Freed(Arc::clone(&self.places), number);
         let progress = Progress { phase, places: Arc::clone(&self.places) };
+        let first_request = CancellationToken::new();
+        let has_asked = first_request.clone();
         self.tasks.spawn(async move {
             let _freed = freed;
             let service = service_fn(move |question: Question| {
+                has_asked.cancel();
                 progress.phase.enter(READS_BODY);
                 let (answer, progress) = (answer.clone(), progress.clone());
                 async move {
@@ -296,6 +302,12 @@ impl Server {
                 _ = connection.as_mut() => {}
                 () = evict.cancelled() => {}
                 () = stop.cancelled() => {
+                    tokio::select! {
+                        _ = connection.as_mut() => return,
+                        () = evict.cancelled() => return,
+                        () = first_request.cancelled() => {}
+                        () = tokio::time::sleep(NEWCOMER_WAIT) => {}
+                    }
                     connection.as_mut().graceful_shutdown();
                     tokio::select! {
                         _ = connection => {}

@@ -3,6 +3,9 @@
 //! The only place that names concrete adapters together. It decides nothing that concerns an
 //! event; what it decides is what happens at start, reload and stop.
 
+mod first_token;
+mod handed;
+mod manager;
 mod orders;
 mod restore;
 mod settings;
@@ -16,14 +19,14 @@ pub use state_dir::{StateDir, StateDirError};
 pub use within::Within;
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::admin::server::{Access, Admin, default_token};
+use crate::admin::server::Admin;
 use crate::alerts::Alerts;
 use crate::clock::Clock;
 use crate::config::paths::{self, Environment};
@@ -31,7 +34,7 @@ use crate::config::{Config, Problem};
 use crate::dispatch::Dispatcher;
 use crate::domain::audit::AuditRecord;
 use crate::egress::Egress;
-use crate::http::{Listener, Server};
+use crate::http::Server;
 use crate::ingest::Ingest;
 use crate::journal::{JournalError, RealDisk};
 use crate::logging::{self, Logging};
@@ -39,7 +42,11 @@ use crate::maintenance::{Maintenance, MaintenanceOptions, watch_disk};
 use crate::random::Random;
 use crate::secrets::{Sealer, SecretsError};
 use crate::store::{OpenError, Store, StoreOptions, Workers};
+use first_token::ensure_default_token;
+use handed::Handed;
+use manager::Manager;
 use orders::{Order, Orders};
+use sockets::{Faces, Reach};
 
 /// Where things are, from flags; the rest comes from environment and configuration.
 #[derive(Clone, Debug, Default)]
@@ -130,6 +137,8 @@ const INDEX_CACHE_BYTES: u64 = 32 << 20;
 pub fn serve(flags: &ServeFlags, environment: Environment<'_>) -> Result<(), ServeError> {
     // Files that libraries make are nobody else's business either.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    // Before there are threads: it takes what it has read out of the environment.
+    let handed = Handed::take(environment)?;
     // What lies in memory is not for a file that a crash would leave.
     let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
     let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
@@ -145,7 +154,10 @@ pub fn serve(flags: &ServeFlags, environment: Environment<'_>) -> Result<(), Ser
     let located = paths::state_dir(flags.state_dir.as_deref(), environment, &config, is_root)
         .map_err(|error| ServeError::Unusable(error.to_string()))?;
     let state_dir = StateDir::open(&located.path)?;
-    let socket = paths::server_socket(flags.socket.as_deref(), environment, &config, state_dir.path()).path;
+    let socket = match handed.admin_path() {
+        Some(path) => path,
+        None => paths::server_socket(flags.socket.as_deref(), environment, &config, state_dir.path()).path,
+    };
     let sealer = open_sealer(&config, &state_dir, environment)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -158,11 +170,13 @@ pub fn serve(flags: &ServeFlags, environment: Environment<'_>) -> Result<(), Ser
         || flags.socket.is_some()
         || ["POSTRIDER_CONFIG", "POSTRIDER_STATE_DIR", "POSTRIDER_SOCKET"].into_iter().any(set);
     let patience = STOP_PATIENCE;
-    let setting = Setting { config_file, config, state_dir, socket, logging: Some(logging), is_elsewhere, patience };
+    let manager = Manager::of_process();
+    let logging = Some(logging);
+    let setting = Setting { config_file, config, state_dir, socket, logging, is_elsewhere, patience, manager };
     runtime.block_on(async move {
         // First of all: a signal during a long start must not end it as if it were none of ours.
         let orders = Orders::signals().map_err(|error| ServeError::Io(format!("no signals: {error}")))?;
-        let (daemon, workers) = Daemon::start(setting, sealer).await?;
+        let (daemon, workers) = Daemon::start(setting, handed, sealer).await?;
         daemon.announce();
         daemon.run_to_end(orders, workers).await
     })
@@ -216,6 +230,7 @@ struct Setting {
     is_elsewhere: bool,
     /// How long requests and attempts under way may take to end at a stop.
     patience: Duration,
+    manager: Manager,
 }
 
 struct Daemon {
@@ -226,39 +241,43 @@ struct Daemon {
     egress: Arc<Egress>,
     alerts: Alerts,
     admin: Admin,
-    servers: Vec<Server>,
-    /// Of the admin faces; they go at a stop.
-    sockets: Vec<PathBuf>,
-    listen: std::net::SocketAddr,
+    faces: Faces,
+    reach: Reach,
     maintenance: watch::Sender<MaintenanceOptions>,
     token_file: PathBuf,
+    /// Why the last reload changed nothing, if it did not.
+    refused: Option<String>,
     /// Parts that run until the stop; one that ends earlier is a bug that must not go unseen.
     parts: JoinSet<()>,
 }
 
 impl Daemon {
-    async fn start(setting: Setting, sealer: Sealer) -> Result<(Self, Vec<std::thread::JoinHandle<()>>), ServeError> {
+    async fn start(
+        setting: Setting,
+        handed: Handed,
+        sealer: Sealer,
+    ) -> Result<(Self, Vec<std::thread::JoinHandle<()>>), ServeError> {
         let config = &setting.config;
         let egress = Egress::new(settings::egress(config)).map_err(|error| ServeError::Unusable(error.to_string()))?;
         let egress = Arc::new(egress);
         // The port comes first: a second daemon should not disturb anything before it notices.
-        let ingest_listener = sockets::bind_tcp(config.ingest.listen).await?;
-        let listen = ingest_listener.local_addr().map_err(|error| ServeError::Io(error.to_string()))?;
+        let ports = sockets::ports(handed.ports, config).await?;
         let (store, workers) = open_store(&setting.state_dir, sealer.clone())?;
         // Not before: beside a store that was made with another key, a new one would be taken for the right one.
         sealer.keep()?;
         let threads = spawn(workers)?;
         let dispatcher = Dispatcher::new(store.clone(), Arc::clone(&egress) as _, settings::dispatch(config)?);
         let alerts = Alerts::new(store.clone(), setting.state_dir.path().join("mail.json"), settings::alerts(config));
-        let ingest = Ingest::new(store.clone(), settings::ingest(config, listen));
+        let (ingest_sockets, reach) = sockets::ingest_faces(ports, handed.ingest, config).await?;
+        let ingest = Ingest::new(store.clone(), settings::ingest(config, &reach));
         let (maintenance, maintenance_options) = watch::channel(settings::maintenance(config));
         let rounds = Maintenance::new(store.clone(), dispatcher.clone(), maintenance_options);
         watch_disk(&store, settings::floor(config));
         let token_file = setting.state_dir.path().join("ingest.token");
         ensure_default_token(&store, &token_file).await?;
 
-        let ingest_server = Server::new(settings::ingest(config, listen).limits);
-        let admin_options = settings::admin(config, listen, setting.config_file.as_deref(), store.clock().now())?;
+        let ingest_server = Server::new(settings::ingest(config, &reach).limits);
+        let admin_options = settings::admin(config, &reach, setting.config_file.as_deref(), store.clock().now())?;
         let connections = ingest_server.clone();
         let admin = Admin::new(
             store.clone(),
@@ -270,18 +289,10 @@ impl Daemon {
             move || connections.connections(),
         );
         let admin_server = Server::new(settings::ADMIN_LIMITS);
-        let admin_listener = sockets::bind_unix(&setting.socket, config.admin.group.as_deref()).await?;
-        sockets::serve_ingest(&ingest_server, Listener::Tcp(ingest_listener), &ingest);
-        if let Some(path) = &config.ingest.socket {
-            let listener = sockets::bind_unix(path, config.admin.group.as_deref()).await?;
-            sockets::serve_ingest(&ingest_server, Listener::Unix(listener), &ingest);
-        }
-        sockets::serve_admin(&admin_server, admin_listener, &admin, Access::Full);
-        let (mut servers, mut sockets) = (vec![ingest_server, admin_server], vec![setting.socket.clone()]);
-        if let Some((path, server)) = sockets::serve_read_only(&setting.socket, config, &admin).await? {
-            sockets.push(path);
-            servers.push(server);
-        }
+        let mut faces = Faces::of(ingest_server, admin_server);
+        faces.serve_ingest(ingest_sockets, &ingest);
+        faces.serve_admin(handed.admin, &setting.socket, config, &admin).await?;
+        faces.serve_read_only(handed.read_only, &setting.socket, config, &admin).await?;
         let mut parts = JoinSet::new();
         let running = dispatcher.clone();
         parts.spawn(async move { running.run().await });
@@ -300,11 +311,11 @@ impl Daemon {
             egress,
             alerts,
             admin,
-            servers,
-            sockets,
-            listen,
+            faces,
+            reach,
             maintenance,
             token_file,
+            refused: None,
             parts,
         };
         Ok((daemon, threads))
@@ -321,12 +332,15 @@ impl Daemon {
 
     async fn run(mut self, mut orders: Orders) -> Result<(), ServeError> {
         let mut committed = self.store.journal().watch_committed();
+        let mut alive = tokio::time::interval(self.setting.manager.interval());
+        alive.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let failure = loop {
             tokio::select! {
                 order = orders.next() => match order {
                     Order::Stop => break None,
                     Order::Reload => self.reload(),
                 },
+                _ = alive.tick() => self.tell_manager(),
                 ended = self.parts.join_next() => {
                     break Some(format!("a part of the daemon ended by itself: {ended:?}").into());
                 }
@@ -348,17 +362,11 @@ impl Daemon {
     /// Accepts nothing more, ends what is under way, keeps the rest.
     async fn stop(self, failed: bool) {
         tracing::info!("stopping");
+        self.setting.manager.stopping();
         // After a failure the answers under way are 503s, which should still get out.
         let patience = if failed { Duration::from_millis(500) } else { self.setting.patience };
-        for socket in &self.sockets {
-            let _ = std::fs::remove_file(socket);
-        }
-        let mut stopping = JoinSet::new();
-        for server in self.servers {
-            stopping.spawn(async move { server.stop(patience).await });
-        }
-        let (left, (), _) =
-            tokio::join!(self.dispatcher.stop(patience), self.admin.stop(patience), stopping.join_all());
+        let (left, (), ()) =
+            tokio::join!(self.dispatcher.stop(patience), self.admin.stop(patience), self.faces.stop(patience));
         if left > 0 {
             tracing::warn!(left, "attempts did not end in time; they are made again after the next start");
         }
@@ -373,13 +381,22 @@ impl Daemon {
 
     /// Takes over a changed configuration file; a bad one changes nothing.
     fn reload(&mut self) {
+        self.setting.manager.reloading();
         let taken = self.take_over_file();
         let outcome = if taken.is_ok() { "taken over" } else { "refused" };
         note(&self.store, "daemon.reload", serde_json::json!({"outcome": outcome}));
-        if let Err(reasons) = taken {
+        if let Err(reasons) = &taken {
             reasons.iter().for_each(|reason| tracing::error!("reload refused: {reason}"));
             self.admin.reload_refused(&reasons.join("; "));
         }
+        self.refused = taken.err().map(|reasons| format!("reload refused: {}", reasons.join("; ")));
+        self.setting.manager.ready();
+        self.tell_manager();
+    }
+
+    fn tell_manager(&self) {
+        let told = self.refused.clone().or_else(|| self.ingest.obstacle());
+        self.setting.manager.alive(&self.dispatcher, told.as_deref());
     }
 
     /// Why everything is as it was, if it is.
@@ -390,11 +407,11 @@ impl Daemon {
         let one = |error: ServeError| vec![error.to_string()];
         check_files(&config).map_err(one)?;
         let dispatch = settings::dispatch(&config).map_err(one)?;
-        let admin = settings::admin(&config, self.listen, file, read_at).map_err(one)?;
+        let admin = settings::admin(&config, &self.reach, file, read_at).map_err(one)?;
         self.egress.update(settings::egress(&config)).map_err(|error| vec![error.to_string()])?;
         self.dispatcher.reconfigure(dispatch);
         self.admin.reconfigure(admin);
-        self.ingest.reconfigure(settings::ingest(&config, self.listen));
+        self.ingest.reconfigure(settings::ingest(&config, &self.reach));
         self.maintenance.send_replace(settings::maintenance(&config));
         self.alerts.reconfigure(settings::alerts(&config));
         if let Some(logging) = &self.setting.logging {
@@ -413,7 +430,7 @@ impl Daemon {
     fn announce(&self) {
         let report = self.store.recovery();
         tracing::info!(
-            listen = %self.listen,
+            listen = %self.reach.listen(),
             state = %self.setting.state_dir.path().display(),
             socket = %self.setting.socket.display(),
             cut_bytes = report.cut_bytes,
@@ -426,7 +443,7 @@ impl Daemon {
         let program = if self.setting.is_elsewhere { format!("{program} --socket '{socket}'") } else { program };
         let text = settings::welcome(
             &program,
-            self.listen,
+            self.reach.listen(),
             self.setting.state_dir.path(),
             &self.setting.socket,
             &self.token_file,
@@ -434,6 +451,7 @@ impl Daemon {
         );
         // Whoever is not there to read it does not need it.
         let _ = std::io::stdout().lock().write_all(text.as_bytes());
+        self.setting.manager.ready();
     }
 }
 
@@ -459,28 +477,4 @@ fn note(store: &Store, action: &'static str, detail: serde_json::Value) {
 
 fn spawn(workers: Workers) -> Result<Vec<std::thread::JoinHandle<()>>, ServeError> {
     workers.spawn_threads().map_err(|error| ServeError::Io(format!("there are no threads: {error}")))
-}
-
-/// At the first start, makes a token and writes it where applications can be given it. The file
-/// comes first: a start that is cut short is finished by the next one.
-async fn ensure_default_token(store: &Store, path: &Path) -> Result<(), ServeError> {
-    if store.journal().last_committed() > 0 {
-        // Every token was revoked: that was somebody's wish, whatever the file says.
-        return Ok(());
-    }
-    let known = std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
-    let known = known.filter(|text| text.starts_with(crate::admin::server::TOKEN_PREFIX) && text.len() > 40);
-    let is_known = known.is_some();
-    let (token, secret) = default_token(store, known);
-    if !is_known {
-        state_dir::write_private(path, secret.as_bytes(), 0o640)
-            .map_err(|error| ServeError::Io(format!("{}: {error}", path.display())))?;
-    }
-    match store.change_token("default", Some(token), "postrider (first start)").await {
-        Ok(()) => Ok(()),
-        Err(error) => {
-            tracing::error!(%error, "the first ingest token could not be stored; it is tried again at the next start");
-            Ok(())
-        }
-    }
 }

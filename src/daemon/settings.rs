@@ -2,7 +2,7 @@
 //! and the name of this machine.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 
 use super::ServeError;
+use super::sockets::Reach;
 use crate::admin::server::{AdminOptions, Defaults};
 use crate::alerts::AlertOptions;
 use crate::config::{Auth, Config, Email, SchemaCheck, Tls, UnknownTypes};
@@ -61,9 +62,11 @@ pub(super) fn dispatch(config: &Config) -> Result<DispatchOptions, ServeError> {
     Ok(DispatchOptions { in_flight_max, names: names(config)? })
 }
 
-pub(super) fn ingest(config: &Config, listen: SocketAddr) -> IngestOptions {
-    let ip = listen.ip();
-    let host = if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() };
+pub(super) fn ingest(config: &Config, reach: &Reach) -> IngestOptions {
+    let host = |address: &SocketAddr| match address.ip() {
+        IpAddr::V6(ip) => format!("[{ip}]"),
+        IpAddr::V4(ip) => ip.to_string(),
+    };
     IngestOptions {
         token_required: config.ingest.auth == Auth::Token,
         body_bytes_max: usize::try_from(config.ingest.max_body_bytes).unwrap_or(usize::MAX),
@@ -73,7 +76,7 @@ pub(super) fn ingest(config: &Config, listen: SocketAddr) -> IngestOptions {
             SchemaCheck::Warn => SchemaMode::Warn,
             SchemaCheck::Reject => SchemaMode::Reject,
         },
-        hosts: vec![host],
+        hosts: reach.ports.iter().map(host).collect(),
         limits: Limits {
             connections_max: usize::try_from(config.ingest.max_connections).unwrap_or(usize::MAX),
             head_bytes_max: 16 << 10,
@@ -131,7 +134,7 @@ pub(super) fn alerts(config: &Config) -> AlertOptions {
 
 pub(super) fn admin(
     config: &Config,
-    listen: SocketAddr,
+    reach: &Reach,
     config_file: Option<&Path>,
     read_at: Timestamp,
 ) -> Result<AdminOptions, ServeError> {
@@ -150,8 +153,8 @@ pub(super) fn admin(
     Ok(AdminOptions {
         defaults,
         reserved_headers: vec![config.signature.body_header.clone(), config.signature.event_type_header.clone()],
-        ingest_listen: listen.to_string(),
-        ingest_socket: config.ingest.socket.as_ref().map(|path| path.display().to_string()),
+        ingest_listen: reach.listen().to_string(),
+        ingest_socket: reach.socket.as_ref().map(|path| path.display().to_string()),
         config_file: config_file.map(|path| path.display().to_string()),
         config_read_at: config_file.map(|_| read_at),
         retention_days: config.retention.days.into(),

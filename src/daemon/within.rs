@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Daemon, Orders, ServeError, Setting, StateDir};
+use super::{Daemon, Handed, Manager, Orders, ServeError, Setting, StateDir};
 use crate::config::Config;
 use crate::random::Random;
 use crate::secrets::Sealer;
@@ -51,6 +51,7 @@ impl Within {
             logging: None,
             is_elsewhere: true,
             patience: STOP_PATIENCE,
+            manager: Manager::Program,
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
@@ -63,9 +64,9 @@ impl Within {
         let orders = Orders::Program(stop.clone());
         let run = move || {
             let result = runtime.block_on(async move {
-                let (daemon, workers) = Daemon::start(setting, sealer).await?;
+                let (daemon, workers) = Daemon::start(setting, Handed::default(), sealer).await?;
                 let reached = Reached {
-                    listen: daemon.listen,
+                    listen: daemon.reach.listen(),
                     socket: daemon.setting.socket.clone(),
                     token_file: daemon.token_file.clone(),
                 };

@@ -33,6 +33,7 @@ pub(crate) struct Context {
     pub(crate) rounds_power: u64,
     pub(crate) rounds_backup: u64,
     pub(crate) rounds_stop: u64,
+    pub(crate) rounds_restart: u64,
 }
 
 impl Context {

@@ -179,6 +179,11 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
+    /// One that was started by other means.
+    pub(crate) fn of(child: Child, site: &Site) -> Self {
+        Self { child, site: site.clone() }
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -1,7 +1,7 @@
 //! Black-box suite: the finished program, real disks, real kills, power cuts.
 //!
 //! `cargo test --test blackbox -- [--list] [FILTER]`. `SEED=` repeats a run; `ROUNDS_KILL=`, `ROUNDS_POWER=`,
-//! `ROUNDS_STOP=`, `ROUNDS_BACKUP=` and `SOAK=8h` make it longer; `POSTRIDER_BIN=` names another binary, `KEEP=1` leaves the
+//! `ROUNDS_STOP=`, `ROUNDS_RESTART=`, `ROUNDS_BACKUP=` and `SOAK=8h` make it longer; `POSTRIDER_BIN=` names another binary, `KEEP=1` leaves the
 //! work directories of failed scenarios.
 //! A scenario whose prerequisites are missing (root, loop devices, strace) says `SKIP` and why; that is never a pass.
 #![expect(clippy::print_stdout, reason = "its standard output is the report")]
@@ -14,6 +14,7 @@ use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
+mod activation;
 mod answers;
 mod backup;
 mod bed;
@@ -77,6 +78,12 @@ const SCENARIOS: &[Scenario] = &[
     Scenario { name: "damaged_index", rows: &["F13"], run: |context| Box::pin(index::damaged_index(context)) },
     Scenario { name: "backup_under_load", rows: &["F41"], run: |context| Box::pin(backup::backup_under_load(context)) },
     Scenario { name: "second_daemon", rows: &["F14"], run: |context| Box::pin(lifecycle::second_daemon(context)) },
+    Scenario {
+        name: "restarts_unnoticed",
+        rows: &["T9", "F43"],
+        run: |context| Box::pin(activation::restarts_unnoticed(context)),
+    },
+    Scenario { name: "strange_sockets", rows: &["T9"], run: |context| Box::pin(activation::strange_sockets(context)) },
     Scenario { name: "unknown_format", rows: &["F40"], run: |context| Box::pin(lifecycle::unknown_format(context)) },
     Scenario { name: "stop_under_load", rows: &["F43"], run: |context| Box::pin(lifecycle::stop_under_load(context)) },
     Scenario {
@@ -235,6 +242,7 @@ async fn attempt(scenario: &Scenario, seed: u64) -> anyhow::Result<Report> {
         rounds_backup: number("ROUNDS_BACKUP").unwrap_or(4),
         rounds_power: number("ROUNDS_POWER").unwrap_or(5),
         rounds_stop: number("ROUNDS_STOP").unwrap_or(5),
+        rounds_restart: number("ROUNDS_RESTART").unwrap_or(10),
     };
     // A task of its own, so that a panic is a failure of this scenario and its guards still run.
     let mut task = tokio::task::JoinSet::new();

@@ -37,5 +37,6 @@ mod terminal;
 mod tidy;
 mod transfer;
 mod trial;
+mod unit;
 mod walks;
 mod watching;
