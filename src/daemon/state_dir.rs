@@ -40,6 +40,12 @@ pub enum StateDirError {
         /// What is in it.
         found: String,
     },
+    /// There is a journal that nobody says the format of: half a restore, or half a copy.
+    #[error("{} is missing beside a journal; restore the backup once more into an empty directory, or copy all of the store", path.display())]
+    NoFormat {
+        /// The format file.
+        path: PathBuf,
+    },
     /// Another daemon uses it.
     #[error("{} is in use by another postrider{}", path.display(), pid.map(|pid| format!(" (process {pid})")).unwrap_or_default())]
     InUse {
@@ -58,7 +64,9 @@ impl From<StateDirError> for ServeError {
                 Self::NotPermitted(error.to_string())
             }
             StateDirError::Io { .. } => Self::Io(error.to_string()),
-            StateDirError::Untrusted { .. } | StateDirError::Format { .. } => Self::Unusable(error.to_string()),
+            StateDirError::Untrusted { .. } | StateDirError::Format { .. } | StateDirError::NoFormat { .. } => {
+                Self::Unusable(error.to_string())
+            }
         }
     }
 }
@@ -148,6 +156,10 @@ fn check_format(directory: &Path) -> Result<(), StateDirError> {
             let found = String::from_utf8_lossy(&found).trim().chars().take(60).collect();
             Err(StateDirError::Format { path, found })
         }
+        // It is durable before a journal is made, and the last thing that a restore writes.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && directory.join("journal").exists() => {
+            Err(StateDirError::NoFormat { path })
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => write_format(&path),
         Err(error) => Err(StateDirError::Io { path, error }),
     }
@@ -207,6 +219,19 @@ mod tests {
         drop(StateDir::open(&state).unwrap());
         symlink(folder.path(), state.join("journal")).unwrap();
         assert_eq!(refused(&state), state.join("journal"));
+    }
+
+    #[test]
+    fn a_journal_without_a_format_is_not_taken_for_one_of_ours() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        drop(StateDir::open(&state).unwrap());
+        std::fs::remove_file(state.join("FORMAT")).unwrap();
+        drop(StateDir::open(&state).expect("nothing is in it yet"));
+        std::fs::remove_file(state.join("FORMAT")).unwrap();
+        std::fs::create_dir(state.join("journal")).unwrap();
+        assert!(matches!(StateDir::open(&state), Err(StateDirError::NoFormat { .. })));
+        assert!(!state.join("FORMAT").exists());
     }
 
     #[test]

@@ -39,6 +39,7 @@ mod rng;
 #[path = "../rows.rs"]
 mod rows;
 mod soak;
+mod versions;
 
 use bed::{Context, Report};
 use tokio::signal::unix::{SignalKind, signal};
@@ -85,6 +86,11 @@ const SCENARIOS: &[Scenario] = &[
     },
     Scenario { name: "strange_sockets", rows: &["T9"], run: |context| Box::pin(activation::strange_sockets(context)) },
     Scenario { name: "unknown_format", rows: &["F40"], run: |context| Box::pin(lifecycle::unknown_format(context)) },
+    Scenario {
+        name: "stores_of_earlier_versions",
+        rows: &["F40"],
+        run: |context| Box::pin(versions::stores_of_earlier_versions(context)),
+    },
     Scenario { name: "stop_under_load", rows: &["F43"], run: |context| Box::pin(lifecycle::stop_under_load(context)) },
     Scenario {
         name: "misbehaving_receivers",
