@@ -149,7 +149,7 @@ impl Prepared {
         let left = self.webhook.retry.attempts_max().saturating_sub(place.automatic);
         headers.insert(&ATTEMPTS_LEFT, HeaderValue::from(left));
         let tls = self.tls.as_ref().ok().cloned().flatten();
-        Request { url: self.url.clone(), headers, body: payload, timeout: self.webhook.timeout, tls }
+        Request { url: self.url.clone(), headers, body: payload, timeout: self.webhook.timeout, tls, slot: None }
     }
 }
 

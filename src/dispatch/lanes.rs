@@ -10,6 +10,7 @@
 //! delivery is under way and none overtakes another; lanes in trouble share a bounded part of all
 //! places, so that the healthy ones always find room.
 
+mod lent;
 mod queue;
 mod superseded;
 mod survey;
@@ -28,6 +29,7 @@ use crate::domain::id::{DeliveryId, EventId, WebhookId};
 use crate::domain::retry::RetryPlan;
 use crate::domain::time::{Now, Timestamp};
 use crate::index::Pending;
+use lent::{Lent, Seat};
 use queue::{Fresh, Order, Queue, Waiting};
 use superseded::Superseded;
 
@@ -98,6 +100,7 @@ struct InFlight {
     resend_requested: bool,
     cancelled: bool,
     limited: bool,
+    seat: Seat,
 }
 
 #[derive(Debug)]
@@ -178,6 +181,7 @@ pub struct Lanes {
     in_flight: HashMap<DeliveryId, InFlight>,
     limited_in_flight: usize,
     in_flight_max: usize,
+    lent: Lent,
     superseded: Superseded,
     /// What was pending at the start has come: the order of everything is known.
     restored: bool,
@@ -204,6 +208,7 @@ impl Lanes {
             in_flight: HashMap::new(),
             limited_in_flight: 0,
             in_flight_max: in_flight_max.max(1),
+            lent: Lent::default(),
             superseded: Superseded::default(),
             restored: false,
             settled: VecDeque::new(),
@@ -302,7 +307,7 @@ impl Lanes {
             self.offer(webhook);
         }
         for _ in 0..self.ring.len() {
-            if self.in_flight.len() >= self.in_flight_max {
+            if !self.has_place() {
                 return None;
             }
             let webhook = self.ring.pop_front()?;
@@ -353,7 +358,8 @@ impl Lanes {
             lane.rate.started(now.elapsed);
             lane.in_flight += 1;
             self.limited_in_flight += usize::from(limited);
-            self.in_flight.insert(id, InFlight { job, resend_requested: false, cancelled: false, limited });
+            self.in_flight
+                .insert(id, InFlight { job, resend_requested: false, cancelled: false, limited, seat: Seat::Taken });
             return Some(job);
         }
     }
@@ -378,7 +384,7 @@ impl Lanes {
             let gave_up = transition.gave_up && !was.resend_requested;
             Settled { delivery, trigger, gave_up, pause_webhook: transition.pause_webhook }
         };
-        self.limited_in_flight = self.limited_in_flight.saturating_sub(usize::from(was.limited));
+        self.leave(&was);
         self.note_settled(id);
         let lane = self.lane(was.job.webhook);
         lane.in_flight = lane.in_flight.saturating_sub(1);
@@ -471,7 +477,7 @@ impl Lanes {
             Some(Hold::CoolingDown)
         } else if lane.rate.next_start() > now.elapsed {
             Some(Hold::Rate)
-        } else if !lane.has_room() || self.in_flight.len() >= self.in_flight_max {
+        } else if !lane.has_room() || !self.has_place() {
             Some(Hold::InFlight)
         } else {
             None
@@ -537,7 +543,7 @@ impl Lanes {
     /// Puts a delivery that could not be attempted back, to be tried again after `pause`.
     pub fn release(&mut self, id: DeliveryId, pause: Duration, now: Now) {
         let Some(was) = self.in_flight.remove(&id) else { return };
-        self.limited_in_flight = self.limited_in_flight.saturating_sub(usize::from(was.limited));
+        self.leave(&was);
         let lane = self.lane(was.job.webhook);
         lane.in_flight = lane.in_flight.saturating_sub(1);
         if was.cancelled {

@@ -27,6 +27,7 @@ pub use tally::Last;
 pub use withdraw::pending_of_webhook;
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -40,7 +41,7 @@ use crate::clock::Clock;
 use crate::domain::attempt::{Attempt, ErrorKind, Outcome};
 use crate::domain::id::{DeliveryId, WebhookId};
 use crate::domain::webhook::Webhook;
-use crate::egress::Transport;
+use crate::egress::{Request, Slot, Transport};
 use crate::journal::{AttemptRecord, ChangeCause, ChangeRecord, Record, Target};
 use crate::random::Random;
 use crate::store::{Arrival, Config, Store, StoreError};
@@ -74,8 +75,10 @@ struct Shared {
     /// Attempts under way end at once; their connections close.
     abandon: CancellationToken,
     stopping: AtomicBool,
-    /// Something earlier than the loop sleeps for became due.
+    /// Something earlier than the loop sleeps for became due, or a place is free.
     recheck: Notify,
+    /// A place is free, and somebody may wait to have his back.
+    place_freed: Notify,
     /// What the loop sleeps for, in milliseconds of the monotonic clock.
     sleeps_until: AtomicU64,
     tally: Tally,
@@ -127,6 +130,7 @@ impl Dispatcher {
                 abandon: CancellationToken::new(),
                 stopping: AtomicBool::new(false),
                 recheck: Notify::new(),
+                place_freed: Notify::new(),
                 sleeps_until: AtomicU64::new(0),
                 tally: Tally::new(clock.read()),
                 attempts: AtomicU64::new(0),
@@ -139,6 +143,7 @@ impl Dispatcher {
     pub fn reconfigure(&self, options: DispatchOptions) {
         self.shared.names.store(Arc::new(options.names));
         self.lanes().set_in_flight_max(options.in_flight_max);
+        self.shared.place_freed.notify_waiters();
         self.shared.recheck.notify_one();
     }
 
@@ -347,7 +352,11 @@ impl Dispatcher {
                 };
                 let names = self.shared.names.load();
                 let place = Place::next(&job.delivery);
-                let request = || prepared.request(&names, event, job.id, place, payload.clone(), started_at);
+                let slot: Arc<dyn Slot> = Arc::new(Seat { dispatcher: self.clone(), id: job.id });
+                let request = || {
+                    let request = prepared.request(&names, event, job.id, place, payload.clone(), started_at);
+                    Request { slot: Some(Arc::clone(&slot)), ..request }
+                };
                 let sent = self.shared.tokens.send(&prepared.webhook, &names.user_agent, request).await;
                 if let Some(oauth) = sent.1 {
                     tracing::info!(delivery = %job.id, webhook = %job.webhook, detail = %oauth, "no access token");
@@ -384,6 +393,7 @@ impl Dispatcher {
         let now = self.now();
         let settled = lanes.settle(job.id, &attempt.outcome, &plan, unit, now);
         flight.landed = true;
+        self.shared.place_freed.notify_one();
         aftermath::tell(job, &attempt, &settled);
         let is_over = settled.delivery.due_at().is_none();
         self.shared.tally.attempted(job.webhook, &attempt, settled.gave_up, is_over, now);
@@ -404,7 +414,37 @@ impl Dispatcher {
     fn release(&self, id: DeliveryId) {
         let now = self.now();
         self.lanes().release(id, UNREADABLE_PAUSE, now);
+        self.shared.place_freed.notify_one();
         self.shared.recheck.notify_one();
+    }
+}
+
+/// The place of a delivery that is being attempted.
+struct Seat {
+    dispatcher: Dispatcher,
+    id: DeliveryId,
+}
+
+impl Slot for Seat {
+    fn lend(&self) {
+        if self.dispatcher.lanes().lend(self.id) {
+            self.dispatcher.shared.place_freed.notify_one();
+            self.dispatcher.shared.recheck.notify_one();
+        }
+    }
+
+    fn take_back<'a>(&'a self) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        Box::pin(async move {
+            loop {
+                let mut freed = std::pin::pin!(self.dispatcher.shared.place_freed.notified());
+                // From here on, a place that becomes free is not missed.
+                freed.as_mut().enable();
+                if self.dispatcher.lanes().take_back(self.id) {
+                    return;
+                }
+                freed.await;
+            }
+        })
     }
 }
 

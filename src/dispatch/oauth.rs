@@ -319,7 +319,7 @@ fn token_request(oauth: &OAuth, user_agent: &HeaderValue, timeout: Duration) -> 
         headers.insert(AUTHORIZATION, sensitive(authorization.expose())?);
     }
     let body = Bytes::copy_from_slice(body.expose().as_bytes());
-    Some(Request { url: Url::parse(&oauth.endpoint).ok()?, headers, body, timeout, tls: None })
+    Some(Request { url: Url::parse(&oauth.endpoint).ok()?, headers, body, timeout, tls: None, slot: None })
 }
 
 fn sensitive(text: &str) -> Option<HeaderValue> {

@@ -15,14 +15,17 @@ use tokio_rustls::TlsConnector;
 use url::{Host, Position, Url};
 
 use super::connection::{Connection, Origin, Stream, is_tls};
-use super::probe::{Session, TlsFailure, Trace, Unreached};
+use super::probe::{Session, TlsFailure, Trace, Unreached, Unresolved};
 use super::resolve::Resolver;
 use super::tls::{TlsProfile, connector_for};
-use super::{Settings, UrlProblem};
+use super::{Settings, Slot, UrlProblem};
 use crate::domain::attempt::{ErrorKind, Phases};
 
 /// The longest that one address is waited for.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// A name server that is near answers sooner, and nothing need be handed to and fro.
+const LEND_AFTER: Duration = Duration::from_millis(50);
 
 /// All addresses of a name are judged, so many are tried.
 const ADDRESSES_MAX: usize = 8;
@@ -108,19 +111,28 @@ impl Progress {
     }
 }
 
-/// A fresh connection to the origin of `url`, which has passed [`super::check::shape`].
+/// Where a request goes.
+#[derive(Clone, Copy)]
+pub(super) struct Destination<'a> {
+    /// Has passed [`super::check::shape`].
+    pub(super) url: &'a Url,
+    pub(super) tls: Option<&'a TlsProfile>,
+    pub(super) slot: Option<&'a dyn Slot>,
+}
+
+/// A fresh connection to the origin of the URL.
 pub(super) async fn dial(
-    url: &Url,
-    tls: Option<&TlsProfile>,
+    to: Destination<'_>,
     settings: &Settings,
     resolver: &Resolver,
     deadline: Instant,
     progress: &mut Progress,
 ) -> Result<Box<Connection>, ErrorKind> {
+    let Destination { url, tls, slot } = to;
     let origin = Origin::of(url, tls).ok_or(ErrorKind::Blocked)?;
     let host = HeaderValue::from_str(&url[Position::BeforeHost..Position::AfterPort]);
     let host = host.map_err(|_| ErrorKind::Blocked)?;
-    let addresses = permitted_addresses(url, settings, resolver, progress).await?;
+    let addresses = permitted_addresses(url, slot, settings, resolver, progress).await?;
     progress.enter(Stage::Connect);
     let port = url.port_or_known_default().ok_or(ErrorKind::Blocked)?;
     let (tcp, peer) = connect_any(&addresses, port, deadline, progress).await?;
@@ -137,6 +149,7 @@ pub(super) async fn dial(
 
 async fn permitted_addresses(
     url: &Url,
+    slot: Option<&dyn Slot>,
     settings: &Settings,
     resolver: &Resolver,
     progress: &mut Progress,
@@ -147,7 +160,7 @@ async fn permitted_addresses(
         Host::Ipv6(ip) => vec![ip.into()],
         Host::Domain(name) => {
             progress.enter(Stage::Resolve);
-            let found = resolver.lookup(name).await;
+            let found = look_up(name, slot, resolver).await;
             found.map_err(|why| {
                 progress.note(|trace| trace.unresolved = Some(why));
                 ErrorKind::Dns
@@ -163,6 +176,21 @@ async fn permitted_addresses(
         }
     }
     Ok(addresses)
+}
+
+/// Addresses of a name. A place is kept over a quick answer only.
+async fn look_up(name: &str, slot: Option<&dyn Slot>, resolver: &Resolver) -> Result<Vec<IpAddr>, Unresolved> {
+    let mut lookup = std::pin::pin!(resolver.lookup(name));
+    let Some(slot) = slot else { return lookup.await };
+    if let Ok(found) = timeout(LEND_AFTER, lookup.as_mut()).await {
+        return found;
+    }
+    slot.lend();
+    let found = lookup.await;
+    if found.is_ok() {
+        slot.take_back().await;
+    }
+    found
 }
 
 /// All that is denied, in the words of a save.

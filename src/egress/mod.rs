@@ -69,6 +69,20 @@ pub struct Request {
     pub timeout: Duration,
     /// Certificates of the webhook's own. A connection serves one profile only.
     pub tls: Option<TlsProfile>,
+    /// The place it takes; `None` when nobody counts.
+    pub slot: Option<Arc<dyn Slot>>,
+}
+
+/// The place that a request takes among all that may be under way at once.
+///
+/// While a name server is waited for, nothing is under way to anybody. Names that do not resolve must not keep the places from
+/// those whose do, however many they are.
+pub trait Slot: Send + Sync {
+    /// Leaves the place to others.
+    fn lend(&self);
+
+    /// Waits for a place. Only after [`Self::lend`].
+    fn take_back<'a>(&'a self) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 }
 
 /// Something that makes HTTP exchanges. Infallible: a failure on the wire is an [`Outcome`], so
@@ -281,7 +295,7 @@ impl Egress {
         deadline: Instant,
         progress: &mut Progress,
     ) -> Result<(WireResponse, Box<Connection>), ErrorKind> {
-        let Request { url, headers, body, timeout: _, tls } = request;
+        let Request { url, headers, body, timeout: _, tls, slot } = request;
         let settings = self.settings.load_full();
         check::shape(&url, settings.allow_http).map_err(|problem| {
             tracing::warn!(%problem, "the URL is not dialled");
@@ -298,7 +312,8 @@ impl Egress {
             }
         }
         let resolver = self.resolver.load_full();
-        let connection = dial::dial(&url, tls.as_ref(), &settings, &resolver, deadline, progress).await?;
+        let to = dial::Destination { url: &url, tls: tls.as_ref(), slot: slot.as_deref() };
+        let connection = dial::dial(to, &settings, &resolver, deadline, progress).await?;
         exchange_on(connection, &url, wire, progress).await.map_err(|failed| failed.kind)
     }
 }

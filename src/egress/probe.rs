@@ -260,7 +260,7 @@ impl Egress {
         deadline: Instant,
         progress: &mut Progress,
     ) -> Result<WireResponse, ErrorKind> {
-        let Request { url, headers, body, timeout: _, tls } = request;
+        let Request { url, headers, body, timeout: _, tls, slot } = request;
         let settings = self.settings.load_full();
         let shape = check::shape(&url, settings.allow_http);
         let shape = shape.and_then(|()| target_of(&url).map(drop).ok_or(UrlProblem::Target));
@@ -269,7 +269,8 @@ impl Egress {
             return Err(ErrorKind::Blocked);
         }
         let resolver = self.resolver.load_full();
-        let connection = dial::dial(&url, tls.as_ref(), &settings, &resolver, deadline, progress).await?;
+        let to = dial::Destination { url: &url, tls: tls.as_ref(), slot: slot.as_deref() };
+        let connection = dial::dial(to, &settings, &resolver, deadline, progress).await?;
         match withheld {
             Some(kind) => Err(kind),
             None => exchange_on(connection, &url, wire_request(headers, body), progress)

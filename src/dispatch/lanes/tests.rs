@@ -1,5 +1,6 @@
 //! What the rules of single webhooks mean, in plain cases; `model` tries all of them at once.
 
+mod lent;
 mod model;
 mod survey;
 

@@ -156,7 +156,14 @@ impl Bed {
 
 fn delivery(webhook: &Webhook) -> Request {
     let url = Url::parse(&webhook.url).unwrap();
-    Request { url, headers: HeaderMap::new(), body: Bytes::from_static(b"{}"), timeout: webhook.timeout, tls: None }
+    Request {
+        url,
+        headers: HeaderMap::new(),
+        body: Bytes::from_static(b"{}"),
+        timeout: webhook.timeout,
+        tls: None,
+        slot: None,
+    }
 }
 
 fn webhook(number: u8) -> Webhook {

@@ -47,6 +47,7 @@ fn post(url: &str, timeout: Duration) -> Request {
         body: Bytes::from_static(b"{\"a\":1}"),
         timeout,
         tls: None,
+        slot: None,
     }
 }
 
