@@ -142,6 +142,7 @@ pub fn serve(flags: &ServeFlags, environment: Environment<'_>) -> Result<(), Ser
     // What lies in memory is not for a file that a crash would leave.
     let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
     let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
+    settings::allow_descriptors();
     let config_file = paths::config_file(flags.config.as_deref(), environment, &|path| path.exists());
     let config_file = config_file.map(|located| located.path);
     let config = Config::load(config_file.as_deref()).map_err(ServeError::Config)?;

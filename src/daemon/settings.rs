@@ -86,6 +86,19 @@ pub(super) fn ingest(config: &Config, reach: &Reach) -> IngestOptions {
     }
 }
 
+/// How many descriptors are worth having: connections, receivers, and two for each name that is being looked up.
+const DESCRIPTORS_WANTED: u64 = 65_536;
+
+/// Takes as many descriptors as the system permits. The usual limit of 1,024 is there for programs that use `select`.
+pub(super) fn allow_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(DESCRIPTORS_WANTED, |most| most.min(DESCRIPTORS_WANTED));
+    if limit.current.is_some_and(|current| current < wanted) {
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum });
+    }
+}
+
 pub(super) fn floor(config: &Config) -> Floor {
     let percent = u8::try_from(config.retention.min_free_percent).unwrap_or(u8::MAX);
     Floor { bytes: config.retention.min_free_bytes, percent }

@@ -109,6 +109,8 @@ struct Lane {
     health: Health,
     rate: Rate,
     in_flight: u16,
+    /// Those of them that wait for a name server. Others would only ask the same.
+    lent: u16,
     queue: Queue,
     in_ring: bool,
     /// Pending deliveries, those in flight among them.
@@ -124,6 +126,7 @@ impl Lane {
             rate: Rate::default(),
             in_flight: 0,
             queue: Queue::default(),
+            lent: 0,
             in_ring: false,
             pending: 0,
         }
@@ -138,7 +141,7 @@ impl Lane {
     fn has_room(&self) -> bool {
         let own = if self.policy.ordered { 1 } else { self.policy.in_flight_max };
         let open = self.policy.open && self.queue.order() != Order::Awaited;
-        open && self.in_flight < self.health.in_flight_max(own)
+        open && self.lent == 0 && self.in_flight < self.health.in_flight_max(own)
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use hickory_resolver::config::{
-    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
+    ConnectionConfig, NameServerConfig, ProtocolConfig, ResolveHosts, ResolverConfig, ResolverOpts,
 };
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
@@ -55,7 +55,40 @@ pub(super) struct Resolver {
 struct Loaded {
     stamps: Stamps,
     hosts: Hosts,
-    dns: Option<TokioResolver>,
+    dns: Option<Dns>,
+}
+
+/// The name servers, by both ways to ask them.
+///
+/// A library that may choose soon asks everything on one TCP connection, because UDP looks worse with every name that is not
+/// answered; on that connection, whoever waits for a dead zone holds up all others. So TCP is for what does not fit otherwise.
+struct Dns {
+    udp: TokioResolver,
+    tcp: TokioResolver,
+}
+
+impl Dns {
+    async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, NetError> {
+        match tokio::join!(self.of_kind(host, RecordType::A), self.of_kind(host, RecordType::AAAA)) {
+            (Ok(mut found), Ok(more)) => {
+                found.extend(more);
+                Ok(found)
+            }
+            // IPv6 alone may be missing, and often is.
+            (Ok(found), Err(_)) | (Err(_), Ok(found)) => Ok(found),
+            // No answer is not the same as an answer that there is nothing.
+            (Err(none), Err(other)) if none.is_no_records_found() => Err(other),
+            (Err(error), Err(_)) => Err(error),
+        }
+    }
+
+    async fn of_kind(&self, host: &str, kind: RecordType) -> Result<Vec<IpAddr>, NetError> {
+        let lookup = match self.udp.lookup(host, kind).await {
+            Err(NetError::Truncated) => self.tcp.lookup(host, kind).await?,
+            other => other?,
+        };
+        Ok(lookup.answers().iter().filter_map(|record| record.data.ip_addr()).collect())
+    }
 }
 
 /// Modification times of `/etc/resolv.conf` and `/etc/hosts`.
@@ -92,15 +125,14 @@ impl Resolver {
             return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
         }
         let dns = loaded.dns.as_ref().ok_or(Unresolved::NoServer)?;
-        let answer = dns.lookup_ip(host).await.map_err(|error| {
+        dns.addresses(host).await.map_err(|error| {
             tracing::debug!(host, %error, "the name did not resolve");
             match error {
                 error if error.is_no_records_found() => Unresolved::NoSuchName,
                 NetError::Timeout => Unresolved::NoAnswer,
                 _ => Unresolved::Failed,
             }
-        })?;
-        Ok(answer.iter().collect())
+        })
     }
 
     async fn notice_changes(&self) {
@@ -168,7 +200,7 @@ impl Loaded {
     }
 }
 
-fn system_dns() -> Result<TokioResolver, NetError> {
+fn system_dns() -> Result<Dns, NetError> {
     let (config, options) = system_conf::read_system_conf()?;
     let (domain, search, servers) = config.into_parts();
     // As in the C library, a search list replaces the domain guessed from the host's own name.
@@ -189,15 +221,27 @@ fn name_servers(servers: &[SocketAddr]) -> Vec<NameServerConfig> {
     servers.iter().map(server).collect()
 }
 
-fn dns(config: ResolverConfig, options: Option<ResolverOpts>) -> Result<TokioResolver, NetError> {
-    let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
-    let target = builder.options_mut();
-    *target = options.unwrap_or_default();
-    target.timeout = target.timeout.min(SERVER_WAIT_MAX);
-    target.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+fn dns(config: ResolverConfig, options: Option<ResolverOpts>) -> Result<Dns, NetError> {
+    let options = options.unwrap_or_default();
+    let (domain, search, servers) = config.into_parts();
+    let by = |is_wanted: fn(&ProtocolConfig) -> bool| {
+        let mut servers = servers.clone();
+        for server in &mut servers {
+            server.connections.retain(|connection| is_wanted(&connection.protocol));
+        }
+        resolver(ResolverConfig::from_parts(domain.clone(), search.clone(), servers), options.clone())
+    };
+    let udp = by(|protocol| matches!(protocol, ProtocolConfig::Udp))?;
+    let tcp = by(|protocol| matches!(protocol, ProtocolConfig::Tcp))?;
+    Ok(Dns { udp, tcp })
+}
+
+fn resolver(config: ResolverConfig, mut options: ResolverOpts) -> Result<TokioResolver, NetError> {
+    options.timeout = options.timeout.min(SERVER_WAIT_MAX);
     // `Loaded::listed` has looked there, and does not fall through for the missing family.
-    target.use_hosts_file = ResolveHosts::Never;
-    // A dead zone must not use up what the other names need on a shared TCP connection.
-    target.max_active_requests = 1024;
+    options.use_hosts_file = ResolveHosts::Never;
+    options.max_active_requests = 1024;
+    let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+    *builder.options_mut() = options;
     builder.build()
 }

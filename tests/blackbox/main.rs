@@ -21,6 +21,7 @@ mod bed;
 mod clock;
 mod crash;
 mod daemon;
+mod dead_zone;
 mod disk;
 mod full_disk;
 mod http;
@@ -29,6 +30,9 @@ mod io_error;
 mod ledger;
 mod lifecycle;
 mod memory;
+mod name_server;
+mod names;
+mod netns;
 mod oracle;
 mod poster;
 mod posters;
@@ -131,6 +135,13 @@ const SCENARIOS: &[Scenario] = &[
         rows: &["F12"],
         run: |context| Box::pin(full_disk::disk_turns_read_only(context)),
     },
+    Scenario {
+        name: "rebinding_names",
+        rows: &["T1", "T2", "F23"],
+        run: |context| Box::pin(names::rebinding_names(context)),
+    },
+    Scenario { name: "dead_zone", rows: &["F23", "T20"], run: |context| Box::pin(dead_zone::dead_zone(context)) },
+    Scenario { name: "network_down", rows: &["F24"], run: |context| Box::pin(dead_zone::network_down(context)) },
     Scenario { name: "clock_jumps", rows: &["F34"], run: |context| Box::pin(clock::clock_jumps(context)) },
     Scenario {
         name: "restart_between_attempts",

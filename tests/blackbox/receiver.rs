@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -34,6 +34,8 @@ pub(crate) enum Behaviour {
     Reset,
     /// 503 for this share of the requests, else 200.
     Flaky(u64),
+    /// 200, and the connection is not used again.
+    Close,
 }
 
 #[derive(Debug, Clone)]
@@ -68,7 +70,16 @@ pub(crate) struct Receiver {
 
 impl Receiver {
     pub(crate) async fn start(rng: &Rng) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        Self::start_at(rng, IpAddr::V4(Ipv4Addr::LOCALHOST)).await
+    }
+
+    /// On an address of this machine, on any free port.
+    pub(crate) async fn start_at(rng: &Rng, address: IpAddr) -> anyhow::Result<Self> {
+        Self::start_on(rng, SocketAddr::new(address, 0)).await
+    }
+
+    pub(crate) async fn start_on(rng: &Rng, address: SocketAddr) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let books = Arc::new(Mutex::new(Books::default()));
         let mut server = JoinSet::new();
@@ -79,6 +90,10 @@ impl Receiver {
 
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
     }
 
     pub(crate) fn behave(&self, path: &str, behaviour: Behaviour) {
@@ -159,7 +174,7 @@ async fn answer(request: Request<Incoming>, shared: Shared) -> Result<Response<F
             200
         }
         Behaviour::Flaky(percent) if lock(&shared.rng).percent(percent) => 503,
-        Behaviour::Flaky(_) => 200,
+        Behaviour::Flaky(_) | Behaviour::Close => 200,
         Behaviour::Hang | Behaviour::Reset => 0,
     };
     record(&shared, path, &head.headers, &body, status);
@@ -169,6 +184,9 @@ async fn answer(request: Request<Incoming>, shared: Shared) -> Result<Response<F
         _ => {
             let mut response = Response::new(Full::new(Bytes::from_static(b"ok")));
             *response.status_mut() = StatusCode::from_u16(status).map_err(|_| Closed)?;
+            if matches!(behaviour, Behaviour::Close) {
+                response.headers_mut().insert("connection", http::HeaderValue::from_static("close"));
+            }
             Ok(response)
         }
     }

@@ -1,14 +1,14 @@
 //! Places that attempts lend to others while they wait for a name server.
 //!
 //! A lent place is counted neither among all nor among those of lanes in trouble, so names that do not resolve keep nobody
-//! waiting. Invariants: at most [`LENT_MAX`] are lent; whoever wants a place back comes before whatever has not begun; and with
+//! waiting. Invariants: at most [`LENT_MAX`] are lent; a lane with a lent place begins nothing; whoever wants a place back comes before whatever has not begun; and with
 //! all of that, never more than the maximum have a place.
 
 use super::{InFlight, Lanes};
-use crate::domain::id::DeliveryId;
+use crate::domain::id::{DeliveryId, WebhookId};
 
-/// Each costs a question to a name server, with its sockets.
-const LENT_MAX: usize = 256;
+/// Each costs some memory, and each name two sockets.
+const LENT_MAX: usize = 2048;
 
 /// Whether an attempt under way has its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,9 @@ impl Lanes {
         }
         flying.seat = Seat::Lent;
         self.lent.away += 1;
+        let webhook = flying.job.webhook;
         self.limited_in_flight = self.limited_in_flight.saturating_sub(usize::from(flying.limited));
+        self.lane(webhook).lent += 1;
         true
     }
 
@@ -65,20 +67,26 @@ impl Lanes {
             (Seat::Lent, true) => {}
         }
         flying.seat = Seat::Taken;
-        self.lent.away -= 1;
         self.limited_in_flight += usize::from(flying.limited);
+        let webhook = flying.job.webhook;
+        self.came_back(webhook);
+        self.offer(webhook);
         true
     }
 
     /// An attempt has ended, with its place or without.
     pub(super) fn leave(&mut self, was: &InFlight) {
-        match was.seat {
-            Seat::Taken => self.limited_in_flight = self.limited_in_flight.saturating_sub(usize::from(was.limited)),
-            Seat::Lent => self.lent.away -= 1,
-            Seat::Wanted => {
-                self.lent.away -= 1;
-                self.lent.wanted -= 1;
-            }
+        if was.seat == Seat::Taken {
+            self.limited_in_flight = self.limited_in_flight.saturating_sub(usize::from(was.limited));
+            return;
         }
+        self.lent.wanted -= usize::from(was.seat == Seat::Wanted);
+        self.came_back(was.job.webhook);
+    }
+
+    fn came_back(&mut self, webhook: WebhookId) {
+        self.lent.away -= 1;
+        let lane = self.lane(webhook);
+        lane.lent = lane.lent.saturating_sub(1);
     }
 }
