@@ -323,7 +323,12 @@ impl Ingest {
         if !options.token_required {
             return Ok(None);
         }
-        let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let mut given = headers.get_all(header::AUTHORIZATION).iter();
+        let (given, another) = (given.next().and_then(|value| value.to_str().ok()), given.next());
+        if another.is_some() {
+            // Whoever checks them before us may have looked at the other one.
+            return Err(Rejection::Unauthorized);
+        }
         let given =
             given.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
         let (_, given) = given.ok_or(Rejection::Unauthorized)?;
@@ -417,7 +422,7 @@ fn check_framing(headers: &HeaderMap) -> Result<(), Rejection> {
     let Some(coding) = codings.next() else { return Ok(()) };
     let chunked = coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
     if !chunked || codings.next().is_some() {
-        return Err(Rejection::Malformed("the only Transfer-Encoding that is understood is chunked".to_owned()));
+        return Err(Rejection::Framing);
     }
     Ok(())
 }
@@ -429,7 +434,12 @@ fn refuse_browsers(headers: &HeaderMap) -> Result<(), Rejection> {
 }
 
 /// Without parameters, in lower case.
+/// The kind of the body. One that is compressed would be signed and sent on as it is, and no receiver would be told.
 fn media_type(headers: &HeaderMap) -> Result<String, Rejection> {
+    let codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    if codings.into_iter().any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity")) {
+        return Err(Rejection::MediaType("a body without Content-Encoding"));
+    }
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let value = value.ok_or(Rejection::MediaType("a Content-Type, such as application/json"))?;
     let essence = value.split(';').next().unwrap_or_default();

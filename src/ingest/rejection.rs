@@ -31,6 +31,8 @@ pub enum Rejection {
     KeyReused(String),
     /// More bytes than this.
     TooLarge(usize),
+    /// The body is written in a way that is not understood.
+    Framing,
     /// Not of this media type.
     MediaType(&'static str),
     /// Addressed to a host that is not this one.
@@ -89,7 +91,7 @@ impl Rejection {
     #[must_use]
     pub const fn status(&self) -> StatusCode {
         match self {
-            Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::Malformed(_) | Self::Framing => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Browser | Self::TypeNotAllowed(_) => StatusCode::FORBIDDEN,
             Self::NoSuchPath => StatusCode::NOT_FOUND,
@@ -112,6 +114,7 @@ impl Rejection {
     pub fn detail(&self) -> String {
         match self {
             Self::Malformed(what) => what.clone(),
+            Self::Framing => "the only Transfer-Encoding that is understood is chunked".to_owned(),
             Self::Unauthorized => {
                 "send Authorization: Bearer TOKEN; `postrider key create NAME` makes a token".to_owned()
             }
@@ -167,6 +170,10 @@ impl Rejection {
     pub fn answer(&self) -> Answer {
         let mut answer = typed(self.status(), "application/problem+json", self.line().into());
         let headers = answer.headers_mut();
+        if matches!(self, Self::Framing | Self::Browser | Self::Misdirected) {
+            // Where its body ends is not sure, or it comes from somebody who should not be here.
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         let retry_after = match self {
             Self::Busy => Some("1"),
             Self::NotYet(_) => Some("2"),

@@ -18,6 +18,7 @@ mod activation;
 mod answers;
 mod backup;
 mod bed;
+mod browser;
 mod clock;
 mod crash;
 mod daemon;
@@ -42,7 +43,9 @@ mod receiver;
 mod rng;
 #[path = "../rows.rs"]
 mod rows;
+mod smuggling;
 mod soak;
+mod strangers;
 mod versions;
 
 use bed::{Context, Report};
@@ -118,6 +121,13 @@ const SCENARIOS: &[Scenario] = &[
         rows: &["T10", "F28"],
         run: |context| Box::pin(posters::out_of_descriptors(context)),
     },
+    Scenario {
+        name: "smuggled_requests",
+        rows: &["F31"],
+        run: |context| Box::pin(smuggling::smuggled_requests(context)),
+    },
+    Scenario { name: "browser_pages", rows: &["T11"], run: |context| Box::pin(browser::browser_pages(context)) },
+    Scenario { name: "another_user", rows: &["T8"], run: |context| Box::pin(strangers::another_user(context)) },
     Scenario { name: "giant_requests", rows: &["F30"], run: |context| Box::pin(posters::giant_requests(context)) },
     Scenario { name: "journal_io_error", rows: &["F7"], run: |context| Box::pin(io_error::journal_io_error(context)) },
     Scenario {

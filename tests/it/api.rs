@@ -54,6 +54,13 @@ fn ingest_answers_as_the_contract_says() {
         ("too large, as declared", 413, post, &[host, &token, JSON, &big_length], ""),
         ("no type", 415, post, &[host, &token, two], "{}"),
         ("text", 415, post, &[host, &token, "Content-Type: text/plain", two], "{}"),
+        (
+            "compressed",
+            415,
+            post,
+            &[host, &token, "Content-Type: application/json", "Content-Encoding: gzip", two],
+            "{}",
+        ),
         ("a form", 415, post, &[host, &token, "Content-Type: application/x-www-form-urlencoded", two], "{}"),
         ("somebody else's name", 421, post, &["Host: evil.example", &token, JSON, two], "{}"),
         ("our name as a prefix", 421, post, &["Host: localhost.evil.example:7780", &token, JSON, two], "{}"),
