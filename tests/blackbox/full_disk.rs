@@ -150,7 +150,7 @@ pub(crate) async fn disk_turns_read_only(context: Context) -> anyhow::Result<Rep
 }
 
 /// Posts until the wanted status comes.
-async fn wait_status(bed: &Bed, target: &Target, wanted: u16, within: Duration) -> anyhow::Result<Reply> {
+pub(crate) async fn wait_status(bed: &Bed, target: &Target, wanted: u16, within: Duration) -> anyhow::Result<Reply> {
     let deadline = Instant::now() + within;
     let mut rng = bed.rng.fork(0x507);
     let reference = bed.ledger.next_reference();

@@ -1,7 +1,7 @@
 //! Black-box suite: the finished program, real disks, real kills, power cuts.
 //!
 //! `cargo test --test blackbox -- [--list] [FILTER]`. `SEED=` repeats a run; `ROUNDS_KILL=`, `ROUNDS_POWER=`,
-//! `ROUNDS_STOP=`, `ROUNDS_RESTART=`, `ROUNDS_BACKUP=` and `SOAK=8h` make it longer; `POSTRIDER_BIN=` names another binary, `KEEP=1` leaves the
+//! `ROUNDS_STOP=`, `ROUNDS_RESTART=`, `ROUNDS_BACKUP=` `SOAK=8h`, `FLAT_OUT=300` and `BACKLOG=1000000` make it longer; `POSTRIDER_BIN=` names another binary, `KEEP=1` leaves the
 //! work directories of failed scenarios.
 //! A scenario whose prerequisites are missing (root, loop devices, strace) says `SKIP` and why; that is never a pass.
 #![expect(clippy::print_stdout, reason = "its standard output is the report")]
@@ -18,6 +18,7 @@ mod activation;
 mod answers;
 mod backup;
 mod bed;
+mod bodies;
 mod browser;
 mod clock;
 mod crash;
@@ -30,10 +31,12 @@ mod index;
 mod io_error;
 mod ledger;
 mod lifecycle;
+mod loads;
 mod memory;
 mod name_server;
 mod names;
 mod netns;
+mod odd_disks;
 mod oracle;
 mod poster;
 mod posters;
@@ -83,6 +86,8 @@ const SCENARIOS: &[Scenario] = &[
         rows: &["F10"],
         run: |context| Box::pin(full_disk::full_disk_gradual(context)),
     },
+    Scenario { name: "small_disks", rows: &["F10"], run: |context| Box::pin(odd_disks::small_disks(context)) },
+    Scenario { name: "second_ways", rows: &["F14"], run: |context| Box::pin(odd_disks::second_ways(context)) },
     Scenario { name: "damaged_index", rows: &["F13"], run: |context| Box::pin(index::damaged_index(context)) },
     Scenario { name: "backup_under_load", rows: &["F41"], run: |context| Box::pin(backup::backup_under_load(context)) },
     Scenario { name: "second_daemon", rows: &["F14"], run: |context| Box::pin(lifecycle::second_daemon(context)) },
@@ -126,9 +131,18 @@ const SCENARIOS: &[Scenario] = &[
         rows: &["F31"],
         run: |context| Box::pin(smuggling::smuggled_requests(context)),
     },
+    Scenario { name: "hostile_bodies", rows: &["T7"], run: |context| Box::pin(bodies::hostile_bodies(context)) },
     Scenario { name: "browser_pages", rows: &["T11"], run: |context| Box::pin(browser::browser_pages(context)) },
     Scenario { name: "another_user", rows: &["T8"], run: |context| Box::pin(strangers::another_user(context)) },
     Scenario { name: "giant_requests", rows: &["F30"], run: |context| Box::pin(posters::giant_requests(context)) },
+    Scenario { name: "flat_out", rows: &["F39"], run: |context| Box::pin(loads::flat_out(context)) },
+    Scenario {
+        name: "stopped_for_a_while",
+        rows: &["F33"],
+        run: |context| Box::pin(loads::stopped_for_a_while(context)),
+    },
+    Scenario { name: "memory_limit", rows: &["F32"], run: |context| Box::pin(loads::memory_limit(context)) },
+    Scenario { name: "backlog", rows: &["F37", "F38"], run: |context| Box::pin(loads::backlog(context)) },
     Scenario { name: "journal_io_error", rows: &["F7"], run: |context| Box::pin(io_error::journal_io_error(context)) },
     Scenario {
         name: "journal_write_error",

@@ -234,73 +234,77 @@ fn chunks(maker: &mut Maker) {
     }
 }
 
+/// Lines that are no header.
+const BAD_HEADERS: &[&str] = &[
+    "X:\u{0}y",
+    "X: a\u{0}b",
+    "X: a\rb",
+    "X\u{1}: y",
+    "X\u{7f}: y",
+    "X\u{e9}: y",
+    ": y",
+    " : y",
+    "X y",
+    "X",
+    "X\t: y",
+    "X : y",
+    "(X): y",
+    "X@: y",
+    "X[]: y",
+    "\u{0}: y",
+    "X: a\u{1}b",
+    "X: a\u{7f}b",
+    "\"X\": y",
+    "X=y",
+    "X: y\r\n\tfolded: z",
+    "X/Y: z",
+    "X,Y: z",
+];
+
+/// Request lines that no application writes.
+const ODD_LINES: &[&str] = &[
+    "POST  /v1/events/AML_MONITORING HTTP/1.1",
+    "POST /v1/events/AML_MONITORING  HTTP/1.1",
+    " POST /v1/events/AML_MONITORING HTTP/1.1",
+    "POST\t/v1/events/AML_MONITORING\tHTTP/1.1",
+    "POST /v1/events/AML_MONITORING HTTP/1.1 x",
+    "POST /v1/events/AML_MONITORING",
+    "POST /v1/events/AML_MONITORING HTTP/2.0",
+    "POST /v1/events/AML_MONITORING HTTP/1.2",
+    "POST /v1/events/AML_MONITORING HTTP/0.9",
+    "POST /v1/events/AML_MONITORING http/1.1",
+    "POST /v1/events/AML_MONITORING HTTP/1.1\u{0}",
+    "POST /v1/events/AML_MONITORING HTTP/11",
+    "POST /v1/events/AML\u{0}MONITORING HTTP/1.1",
+    "POST /v1/events/AML MONITORING HTTP/1.1",
+    "P\u{0}ST /v1/events/AML_MONITORING HTTP/1.1",
+    "P ST /v1/events/AML_MONITORING HTTP/1.1",
+    "POST HTTP/1.1",
+    "GET /v1/events/AML_MONITORING HTTP/1.1",
+    "post /v1/events/AML_MONITORING HTTP/1.1",
+    "CONNECT localhost:80 HTTP/1.1",
+    "CONNECT /v1/events/AML_MONITORING HTTP/1.1",
+    "OPTIONS * HTTP/1.1",
+    "TRACE /v1/events/AML_MONITORING HTTP/1.1",
+    "POST * HTTP/1.1",
+    "POST localhost HTTP/1.1",
+    "POST http://evil.example/v1/events/AML_MONITORING HTTP/1.1",
+    "POST \\v1\\events\\AML_MONITORING HTTP/1.1",
+    "POST /v1/events/AML_MONITORING/../AML_MONITORING HTTP/1.1",
+    "POST //v1/events/AML_MONITORING HTTP/1.1",
+    "POST /v1/events/ HTTP/1.1",
+];
+
 /// Everything else about a head.
 fn heads(maker: &mut Maker) {
     let length = format!("Content-Length: {}\r\n", OUTER.len());
-    let bad_headers = [
-        "X:\u{0}y",
-        "X: a\u{0}b",
-        "X: a\rb",
-        "X\u{1}: y",
-        "X\u{7f}: y",
-        "X\u{e9}: y",
-        ": y",
-        " : y",
-        "X y",
-        "X",
-        "X\t: y",
-        "X : y",
-        "(X): y",
-        "X@: y",
-        "X[]: y",
-        "\u{0}: y",
-        "X: a\u{1}b",
-        "X: a\u{7f}b",
-        "\"X\": y",
-        "X=y",
-        "X: y\r\n\tfolded: z",
-        "X/Y: z",
-        "X,Y: z",
-    ];
-    for header in bad_headers {
+    for header in BAD_HEADERS {
         maker.plain(Strict::Refuses, &format!("header {header:?}"), &format!("{header}\r\n{length}"));
     }
     let good = maker.head();
     let rest = format!("{length}\r\n{OUTER}{}", maker.hidden());
     let line = maker.line();
-    let lines = [
-        "POST  /v1/events/AML_MONITORING HTTP/1.1",
-        "POST /v1/events/AML_MONITORING  HTTP/1.1",
-        " POST /v1/events/AML_MONITORING HTTP/1.1",
-        "POST\t/v1/events/AML_MONITORING\tHTTP/1.1",
-        "POST /v1/events/AML_MONITORING HTTP/1.1 x",
-        "POST /v1/events/AML_MONITORING",
-        "POST /v1/events/AML_MONITORING HTTP/2.0",
-        "POST /v1/events/AML_MONITORING HTTP/1.2",
-        "POST /v1/events/AML_MONITORING HTTP/0.9",
-        "POST /v1/events/AML_MONITORING http/1.1",
-        "POST /v1/events/AML_MONITORING HTTP/1.1\u{0}",
-        "POST /v1/events/AML_MONITORING HTTP/11",
-        "POST /v1/events/AML\u{0}MONITORING HTTP/1.1",
-        "POST /v1/events/AML MONITORING HTTP/1.1",
-        "P\u{0}ST /v1/events/AML_MONITORING HTTP/1.1",
-        "P ST /v1/events/AML_MONITORING HTTP/1.1",
-        "POST HTTP/1.1",
-        "GET /v1/events/AML_MONITORING HTTP/1.1",
-        "post /v1/events/AML_MONITORING HTTP/1.1",
-        "CONNECT localhost:80 HTTP/1.1",
-        "CONNECT /v1/events/AML_MONITORING HTTP/1.1",
-        "OPTIONS * HTTP/1.1",
-        "TRACE /v1/events/AML_MONITORING HTTP/1.1",
-        "POST * HTTP/1.1",
-        "POST localhost HTTP/1.1",
-        "POST http://evil.example/v1/events/AML_MONITORING HTTP/1.1",
-        "POST \\v1\\events\\AML_MONITORING HTTP/1.1",
-        "POST /v1/events/AML_MONITORING/../AML_MONITORING HTTP/1.1",
-        "POST //v1/events/AML_MONITORING HTTP/1.1",
-        "POST /v1/events/ HTTP/1.1",
-    ];
-    for odd in lines {
+    for odd in ODD_LINES {
         let bytes = format!("{odd}\r\n{}{rest}", good.strip_prefix(&line).unwrap_or_default());
         maker.add(Strict::Refuses, format!("line {odd:?}"), bytes);
     }
@@ -334,6 +338,10 @@ fn heads(maker: &mut Maker) {
         let bytes = format!("{}{more}{length}\r\n{OUTER}", maker.head());
         maker.add(strict, what, bytes);
     }
+}
+
+/// Other protocols.
+fn foreign(maker: &mut Maker) {
     let hidden = maker.hidden();
     maker.add(Strict::Refuses, "HTTP/2 preface", format!("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n{hidden}"));
     maker.add(
@@ -371,7 +379,7 @@ pub(crate) async fn smuggled_requests(context: Context) -> anyhow::Result<Report
     let target = daemon.target().await?;
     bed.site.create_webhook("now", &bed.receiver.url("/now")).await?;
     let mut maker = Maker { shapes: Vec::new(), token: target.token.clone() };
-    for make in [codings, lengths, chunks, heads] {
+    for make in [codings, lengths, chunks, heads, foreign] {
         make(&mut maker);
     }
     let (mut taken, mut wrong) = (0, Vec::new());
