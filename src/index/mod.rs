@@ -31,6 +31,7 @@ mod walk;
 pub use apply::Batch;
 pub use audit::{AuditPage, AuditPlace, AuditQuery};
 pub use query::{Found, FoundEvent, Query};
+pub use rows::readable_as;
 pub use walk::{Order, Page, Walk};
 
 use std::collections::{HashMap, HashSet};

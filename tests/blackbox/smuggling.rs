@@ -29,6 +29,8 @@ struct Shape {
     what: String,
     bytes: Vec<u8>,
     strict: Strict,
+    /// A second post lies behind it.
+    hides: bool,
 }
 
 const OUTER: &str = "{ \"scanRef\" :\"outer\" }";
@@ -49,6 +51,11 @@ impl Maker {
         format!("{}Host: localhost\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n", self.line())
     }
 
+    /// What is hidden behind a shape: behind one that may be taken a second post would be one in its own right.
+    fn behind(&self, strict: Strict) -> String {
+        if strict == Strict::Refuses { self.hidden() } else { String::new() }
+    }
+
     /// A whole post of its own, to be hidden.
     fn hidden(&self) -> String {
         let body = format!("{{ \"scanRef\" :\"hidden-{}\" }}", self.shapes.len());
@@ -56,19 +63,29 @@ impl Maker {
     }
 
     fn add(&mut self, strict: Strict, what: impl Into<String>, bytes: impl Into<Vec<u8>>) {
-        self.shapes.push(Shape { what: what.into(), bytes: bytes.into(), strict });
+        let (what, mut bytes) = (what.into(), bytes.into());
+        let has = |bytes: &[u8], text: &str| bytes.windows(text.len()).position(|window| window == text.as_bytes());
+        let hides = has(&bytes, "hidden-").is_some();
+        // With nothing behind it the answer is the last one; elsewhere, asking for the end would help the server.
+        if let (false, Some(at)) = (hides, has(&bytes, "Authorization: ")) {
+            bytes.splice(at..at, b"Connection: close\r\n".to_owned());
+        }
+        self.shapes.push(Shape { what, bytes, strict, hides });
     }
 
     /// A post with this framing; what follows the head is a chunked body, and after it the hidden post.
     fn chunked(&mut self, strict: Strict, what: &str, framing: &str) {
         let body = format!("{:x}\r\n{OUTER}\r\n0\r\n\r\n", OUTER.len());
-        let bytes = format!("{}{framing}\r\n{body}{}", self.head(), self.hidden());
+        // Beside a length, chunks end the connection: whoever goes on after them has misread one of the two.
+        let ends = framing.contains("Content-Length");
+        let behind = if ends { self.hidden() } else { self.behind(strict) };
+        let bytes = format!("{}{framing}\r\n{body}{behind}", self.head());
         self.add(strict, what, bytes);
     }
 
     /// A post with this framing; what follows the head is the plain body, and after it the hidden post.
     fn plain(&mut self, strict: Strict, what: &str, framing: &str) {
-        let bytes = format!("{}{framing}\r\n{OUTER}{}", self.head(), self.hidden());
+        let bytes = format!("{}{framing}\r\n{OUTER}{}", self.head(), self.behind(strict));
         self.add(strict, what, bytes);
     }
 }
@@ -229,7 +246,7 @@ fn chunks(maker: &mut Maker) {
         (Strict::Refuses, "an endless extension", format!("{size};{}\r\n{OUTER}\r\n0\r\n\r\n", "a".repeat(1_000_000))),
     ];
     for (strict, what, body) in cases {
-        let bytes = format!("{}Transfer-Encoding: chunked\r\n\r\n{body}{}", maker.head(), maker.hidden());
+        let bytes = format!("{}Transfer-Encoding: chunked\r\n\r\n{body}{}", maker.head(), maker.behind(strict));
         maker.add(strict, format!("chunk: {what}"), bytes);
     }
 }
@@ -280,6 +297,10 @@ const ODD_LINES: &[&str] = &[
     "P\u{0}ST /v1/events/AML_MONITORING HTTP/1.1",
     "P ST /v1/events/AML_MONITORING HTTP/1.1",
     "POST HTTP/1.1",
+];
+
+/// Request lines that are HTTP and not for this port.
+const OTHER_LINES: &[&str] = &[
     "GET /v1/events/AML_MONITORING HTTP/1.1",
     "post /v1/events/AML_MONITORING HTTP/1.1",
     "CONNECT localhost:80 HTTP/1.1",
@@ -302,11 +323,16 @@ fn heads(maker: &mut Maker) {
         maker.plain(Strict::Refuses, &format!("header {header:?}"), &format!("{header}\r\n{length}"));
     }
     let good = maker.head();
-    let rest = format!("{length}\r\n{OUTER}{}", maker.hidden());
+    let rest = format!("{length}\r\n{OUTER}");
     let line = maker.line();
+    let headers = good.strip_prefix(&line).unwrap_or_default();
     for odd in ODD_LINES {
-        let bytes = format!("{odd}\r\n{}{rest}", good.strip_prefix(&line).unwrap_or_default());
+        let bytes = format!("{odd}\r\n{headers}{rest}{}", maker.hidden());
         maker.add(Strict::Refuses, format!("line {odd:?}"), bytes);
+    }
+    // These and what follows are framed well: a post behind them would be one in its own right.
+    for other in OTHER_LINES {
+        maker.add(Strict::Refuses, format!("line {other:?}"), format!("{other}\r\n{headers}{rest}"));
     }
     for (strict, what, host) in [
         (Strict::Refuses, "no host", ""),
@@ -334,14 +360,13 @@ fn heads(maker: &mut Maker) {
         (Strict::May, "method override", "X-HTTP-Method-Override: GET\r\n"),
         (Strict::Refuses, "a compressed body", "Content-Encoding: gzip\r\n"),
     ] {
-        // The length is right: a post behind it would be one in its own right.
-        let bytes = format!("{}{more}{length}\r\n{OUTER}", maker.head());
-        maker.add(strict, what, bytes);
+        maker.add(strict, what, format!("{good}{more}{rest}"));
     }
 }
 
 /// Other protocols.
 fn foreign(maker: &mut Maker) {
+    // Which of them it came out of is told by its number, or by one of the next five.
     let hidden = maker.hidden();
     maker.add(Strict::Refuses, "HTTP/2 preface", format!("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n{hidden}"));
     maker.add(
@@ -356,11 +381,13 @@ fn foreign(maker: &mut Maker) {
 }
 
 /// What is answered until the connection ends or nothing more comes; the shapes with a hidden post leave it open at most.
-async fn converse(target: &Target, bytes: &[u8]) -> anyhow::Result<String> {
+async fn converse(target: &Target, shape: &Shape) -> anyhow::Result<String> {
     let mut stream = TcpStream::connect(target.address).await?;
     // It may have closed by the time that all is written.
-    let _ = stream.write_all(bytes).await;
-    let _ = stream.shutdown().await;
+    let _ = stream.write_all(&shape.bytes).await;
+    if shape.hides {
+        let _ = stream.shutdown().await;
+    }
     let mut answer = Vec::new();
     let reading = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer)).await;
     reading.map_err(|_| anyhow::anyhow!("the connection is not ended")).map(drop)?;
@@ -385,7 +412,7 @@ pub(crate) async fn smuggled_requests(context: Context) -> anyhow::Result<Report
     let (mut taken, mut wrong) = (0, Vec::new());
     for shape in &maker.shapes {
         let before = accepted(&bed).await?;
-        let answer = converse(&target, &shape.bytes).await.with_context(|| shape.what.clone())?;
+        let answer = converse(&target, shape).await.with_context(|| shape.what.clone())?;
         let count = accepted(&bed).await? - before;
         taken += count;
         let fine = match shape.strict {
