@@ -38,6 +38,10 @@ bench *ARGS:
 deny:
     cargo deny --locked check
 
+# What the binary is made of (CycloneDX), as postrider.cdx.json
+sbom:
+    cargo cyclonedx --format json --override-filename postrider.cdx
+
 # All of it, as CI does; installs what it needs, so run it as root on a machine for that
 ci:
     CI=true bash .ci/run

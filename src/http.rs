@@ -40,6 +40,8 @@ pub struct Limits {
     pub head_time: Duration,
     /// From the head until the body is whole; longer is 408.
     pub body_time: Duration,
+    /// Whether who has said that nothing more comes gets his answer; else he counts as gone, and nothing waits for him.
+    pub answers_half_closed: bool,
 }
 
 /// Who is at the other end.
@@ -294,7 +296,7 @@ impl Server {
                 .timer(TokioTimer::new())
                 .header_read_timeout(limits.head_time)
                 .max_buf_size(limits.head_bytes_max)
-                .half_close(false)
+                .half_close(limits.answers_half_closed)
                 .serve_connection(TokioIo::new(stream), service);
             let mut connection = std::pin::pin!(connection);
             // What goes wrong here is the peer's doing, and told to it where HTTP allows.

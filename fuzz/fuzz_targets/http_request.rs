@@ -19,6 +19,7 @@ const LIMITS: Limits = Limits {
     head_bytes_max: 16 << 10,
     head_time: Duration::from_secs(5),
     body_time: Duration::from_secs(5),
+    answers_half_closed: true,
 };
 
 async fn answer(_: Peer, question: Question, progress: Progress) -> Answer {

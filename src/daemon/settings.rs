@@ -32,6 +32,8 @@ pub(super) const ADMIN_LIMITS: Limits = Limits {
     head_bytes_max: 16 << 10,
     head_time: Duration::from_secs(60),
     body_time: Duration::from_secs(10),
+    // Who watches and leaves is not to be waited for.
+    answers_half_closed: false,
 };
 
 pub(super) fn egress(config: &Config) -> EgressOptions {
@@ -82,6 +84,8 @@ pub(super) fn ingest(config: &Config, reach: &Reach) -> IngestOptions {
             head_bytes_max: 16 << 10,
             head_time: Duration::from_secs(5),
             body_time: Duration::from_secs(10),
+            // Who posts like that has posted, and must hear that it was accepted.
+            answers_half_closed: true,
         },
     }
 }

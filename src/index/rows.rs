@@ -107,8 +107,10 @@ pub(super) fn decode<'a, T: Deserialize<'a>>(key: &[u8], row: &'a [u8], what: &s
 
 /// Reads a value as every kind of row there is, with a checksum that fits; tells as how many it could be read. For whoever tries
 /// what rows do that somebody else has made.
-#[must_use]
-pub fn readable_as(key: &[u8], value: &[u8]) -> usize {
+///
+/// # Errors
+/// A row that is not read as it was written.
+pub fn readable_as(key: &[u8], value: &[u8]) -> Result<usize> {
     let row = seal_keyed(key, value.to_vec());
     let event = decode::<EventRow>(key, &row, "a row").map(|row| {
         let id = EventId::from_bytes([7; 16]);
@@ -128,7 +130,17 @@ pub fn readable_as(key: &[u8], value: &[u8]) -> usize {
         decode::<u64>(key, &row, "a row").is_ok(),
         event_of_reference(key).is_some(),
     ];
-    kinds.into_iter().filter(|is_readable| *is_readable).count()
+    if let Ok(pending) = pending_from(key, &row)
+        && pending_from(key, &pending_row(key, &pending))? != pending
+    {
+        return Err(damaged("a pending row that was just written"));
+    }
+    if let Ok(record) = audit_from(key, &row)
+        && audit_from(key, &audit_row(key, &record))? != record
+    {
+        return Err(damaged("an audit row that was just written"));
+    }
+    Ok(kinds.into_iter().filter(|is_readable| *is_readable).count())
 }
 
 pub(super) fn chunk_key(id: DeliveryId, chunk: u8) -> [u8; 19] {

@@ -433,8 +433,8 @@ fn refuse_browsers(headers: &HeaderMap) -> Result<(), Rejection> {
     if is_browser { Err(Rejection::Browser) } else { Ok(()) }
 }
 
-/// Without parameters, in lower case.
-/// The kind of the body. One that is compressed would be signed and sent on as it is, and no receiver would be told.
+/// The media type of the body, without parameters, in lower case. A body that is compressed would be signed and sent on as it
+/// is, and no receiver would be told.
 fn media_type(headers: &HeaderMap) -> Result<String, Rejection> {
     let codings = headers.get_all(header::CONTENT_ENCODING).iter();
     if codings.into_iter().any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity")) {

@@ -86,7 +86,9 @@ async fn permissive(
     page: Arc<String>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
-    let way = head.uri.query().unwrap_or_default().to_owned();
+    let host = head.headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    let way = format!("{} to {name}", head.uri.query().unwrap_or_default());
     drop(body.collect().await);
     if head.uri.path() == "/done" {
         *seen.done.lock().unwrap_or_else(PoisonError::into_inner) = true;
@@ -127,6 +129,7 @@ impl Browser {
             .arg(format!("--user-data-dir={}", context.work.join("profile").display()))
             .arg(url)
             .env("HOME", &context.work)
+            .env("TMPDIR", &context.work)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
@@ -173,8 +176,11 @@ pub(crate) async fn browser_pages(context: Context) -> anyhow::Result<Report> {
     }
     let needed =
         ["simple", "simple-form", "preflighted", "form-text", "beacon-text", "xhr", "token", "image", "keepalive"];
-    for way in needed {
-        anyhow::ensure!(attacks.contains_key(way), "the browser did not try {way:?}; it tried {attacks:?}");
+    for name in ["127.0.0.1", "localhost", "rebind.test", "[::1]"] {
+        for way in needed {
+            let way = format!("{way} to {name}");
+            anyhow::ensure!(attacks.contains_key(&way), "the browser did not try {way:?}; it tried {attacks:?}");
+        }
     }
     let status: Value = verbs::admin(&bed.site.socket, "GET", "/v1/status", None).await?.json()?;
     let count = |name: &str| status["ingest"][name].as_u64().unwrap_or_default();

@@ -1,7 +1,7 @@
 //! F31: requests that two servers could read in two ways, or that are no requests at all.
 //!
-//! Each shape hides a second, complete post, with the right token, where a server that loses count would find it. It may be
-//! refused or be taken for the one request that it is; the hidden one must never become an event.
+//! Shapes that must be refused hide a second, complete post, with the right token, where a server that loses count would find it.
+//! The others may be taken for the one request that they are. A hidden post must never become an event.
 
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 
 use crate::bed::{Bed, Context, Report};
 use crate::http;
+use crate::ledger::sha256;
 use crate::poster::{EVENT_TYPE, Target, post_all};
 
 /// What a strict reader does.
@@ -394,6 +395,12 @@ async fn converse(target: &Target, shape: &Shape) -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
+/// A 4xx, or 505 for a version of HTTP that nobody speaks here; and nothing but such.
+fn refuses(answer: &str) -> bool {
+    let mut codes = answer.split("HTTP/1.").skip(1).filter_map(|rest| rest.get(2..5));
+    codes.all(|code| code.starts_with('4') || code == "505")
+}
+
 /// Events accepted since the start.
 async fn accepted(bed: &Bed) -> anyhow::Result<u64> {
     let status: Value = http::admin(&bed.site.socket, "GET", "/v1/status", None).await?.json()?;
@@ -416,7 +423,7 @@ pub(crate) async fn smuggled_requests(context: Context) -> anyhow::Result<Report
         let count = accepted(&bed).await? - before;
         taken += count;
         let fine = match shape.strict {
-            Strict::Refuses => count == 0 && !answer.contains(" 202 "),
+            Strict::Refuses => count == 0 && (answer.is_empty() || refuses(&answer)),
             Strict::Takes => count == 1,
             Strict::May => count <= 1,
         };
@@ -434,7 +441,9 @@ pub(crate) async fn smuggled_requests(context: Context) -> anyhow::Result<Report
             let shape = number.parse().ok().and_then(|number: usize| maker.shapes.get(number));
             anyhow::bail!("the hidden post came out of {:?}", shape.map(|shape| &shape.what));
         }
-        let known = receipt.reference == "outer" || references.contains(&receipt.reference);
+        let outer = receipt.reference == "outer";
+        anyhow::ensure!(!outer || receipt.body == sha256(OUTER.as_bytes()), "a body that nobody sent");
+        let known = outer || references.contains(&receipt.reference);
         anyhow::ensure!(known, "an event {:?} came out of a shape", receipt.reference);
     }
     daemon.stop().await?;

@@ -40,13 +40,15 @@ pub(crate) async fn another_user(context: Context) -> anyhow::Result<Report> {
     let bed = Bed::plain(&context).await?;
     // What protects is to be the daemon's doing, not the work directory's.
     std::fs::set_permissions(&context.work, std::fs::Permissions::from_mode(0o755))?;
+    let text = std::fs::read_to_string(&bed.site.config)?;
+    std::fs::write(&bed.site.config, format!("{text}[admin]\nreadonly_group = \"root\"\n"))?;
     let mut daemon = bed.site.start().await?;
     let target = daemon.target().await?;
     bed.site.create_webhook("now", &bed.receiver.url("/now")).await?;
     bed.site.cli_ok(&["backup", context.work.join("backup.tar").to_str().context("UTF-8")?]).await?;
     let tried = tokens(&target.token, &format!("http://{}", target.address))?;
     let looked = reads(&format!("http://{}", target.address), &target.token)?;
-    let sockets = [bed.site.socket.clone()];
+    let sockets = [bed.site.socket.clone(), bed.site.socket.with_file_name("readonly.sock")];
     for socket in &sockets {
         let path = socket.to_str().context("UTF-8")?;
         let code = curl(&["--unix-socket", path, "http://x/v1/webhooks"])?;

@@ -32,6 +32,7 @@ mod schema;
 mod server;
 mod simulation;
 mod stats;
+mod supply;
 mod support;
 mod terminal;
 mod tidy;

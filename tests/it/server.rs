@@ -13,6 +13,7 @@ const LIMITS: Limits = Limits {
     head_bytes_max: 16 << 10,
     head_time: Duration::from_millis(300),
     body_time: Duration::from_millis(300),
+    answers_half_closed: false,
 };
 
 async fn answer(_peer: Peer, question: Question, progress: Progress) -> postrider::http::Answer {
@@ -131,6 +132,26 @@ async fn a_stop_lets_an_answer_out_and_takes_nothing_more() {
     server.stop(Duration::from_secs(1)).await;
     assert_eq!(server.connections(), 0);
     assert!(TcpStream::connect(address).await.is_err());
+}
+
+/// Like `nc -N`: the request, and then nothing more can come.
+#[tokio::test]
+async fn who_has_closed_his_half_is_answered_where_that_matters() {
+    for answers_half_closed in [true, false] {
+        let (server, address) = start(Limits { answers_half_closed, ..LIMITS }).await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi").await.unwrap();
+        stream.shutdown().await.unwrap();
+        let answer = all_of(&mut stream).await;
+        assert!(!answers_half_closed || answer.starts_with("HTTP/1.1 200"), "{answer:?}");
+        // Half a request is no request, and is not waited for.
+        let mut half = TcpStream::connect(address).await.unwrap();
+        half.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n\r\nhi").await.unwrap();
+        half.shutdown().await.unwrap();
+        let answer = tokio::time::timeout(Duration::from_secs(5), all_of(&mut half)).await.expect("it ends");
+        assert!(!answer.contains(" 200 "), "{answer:?}");
+        assert_eq!(server.connections(), 0, "nothing is kept for them");
+    }
 }
 
 /// What is made while it is sent, by somebody who says that it is whole, or who dies before.
