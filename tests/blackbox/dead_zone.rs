@@ -81,6 +81,31 @@ async fn measure(target: &Target, receiver: &Receiver, round: &str) -> anyhow::R
     Ok(times)
 }
 
+/// The healthy half without and with a dead zone beside it. A machine that is busy with something else may spoil a try or two; a
+/// daemon whose places are taken spoils all of them, by a factor of forty.
+async fn compare(
+    names: &NameServer,
+    target: &Target,
+    receiver: &Receiver,
+    daemon: &mut Daemon,
+) -> anyhow::Result<(Vec<Duration>, Vec<Duration>)> {
+    let mut told = Vec::new();
+    for number in 0..3 {
+        names.tell(|_, _| Told::Addresses(vec![ip(PUBLIC)]));
+        daemon.wait_for(Duration::from_secs(180), "done", |status| status["pending"] == 0).await?;
+        let well = measure(target, receiver, &format!("well-{number}")).await?;
+        daemon.wait_for(Duration::from_secs(60), "done", |status| status["pending"] == 0).await?;
+        names.tell(dead);
+        let ill = measure(target, receiver, &format!("ill-{number}")).await?;
+        let (before, meanwhile) = (percentile(&well, 99), percentile(&ill, 99));
+        if meanwhile <= 2 * before + NOISE {
+            return Ok((well, ill));
+        }
+        told.push(format!("{} beside a dead zone, {} without", milliseconds(meanwhile), milliseconds(before)));
+    }
+    anyhow::bail!("p99 of the healthy: {}", told.join("; "))
+}
+
 fn percentile(times: &[Duration], percent: usize) -> Duration {
     times[(times.len() * percent / 100).min(times.len() - 1)]
 }
@@ -107,17 +132,8 @@ pub(crate) async fn dead_zone(context: Context) -> anyhow::Result<Report> {
     let target = daemon.target().await?;
     measure(&target, &receiver, "warm").await?;
     daemon.wait_for(Duration::from_secs(60), "done", |status| status["pending"] == 0).await?;
-    let well = measure(&target, &receiver, "well").await?;
-    daemon.wait_for(Duration::from_secs(60), "done", |status| status["pending"] == 0).await?;
-    names.tell(dead);
-    let ill = measure(&target, &receiver, "ill").await?;
+    let (well, ill) = compare(&names, &target, &receiver, &mut daemon).await?;
     let (before, meanwhile) = (percentile(&well, 99), percentile(&ill, 99));
-    anyhow::ensure!(
-        meanwhile <= 2 * before + NOISE,
-        "p99 of the healthy {} beside a dead zone, {} without",
-        milliseconds(meanwhile),
-        milliseconds(before)
-    );
     let lookups = names.asked("dead.test");
     names.tell(|_, _| Told::Addresses(vec![ip(PUBLIC)]));
     daemon.wait_for(Duration::from_secs(180), "done after the zone is back", |status| status["pending"] == 0).await?;
