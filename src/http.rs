@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::channel::{self, Channel};
 use http_body_util::{BodyExt as _, Either, Full};
@@ -236,6 +236,8 @@ impl Server {
     {
         let mut number = 0;
         let mut pause = Duration::ZERO;
+        // A stop waits for this as well: who is accepted while it begins would else be served after everything is closed.
+        let _accepting = self.tasks.token();
         loop {
             let accepted = tokio::select! {
                 () = self.stop.cancelled() => return,
@@ -380,27 +382,21 @@ pub async fn read_body(
         return Err(BodyError::TooLarge);
     }
     let whole = async {
-        let mut first = None;
-        let mut rest = BytesMut::new();
+        // Copied, and in memory of its own size: a piece of the connection's buffer would keep all of that, a multiple of most
+        // bodies, for as long as anybody has the body.
+        let mut whole = Vec::new();
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
-            if first.as_ref().map_or(0, Bytes::len) + rest.len() + data.len() > bytes_max {
+            if whole.len() + data.len() > bytes_max {
                 return Err(BodyError::TooLarge);
             }
-            // Most bodies come in one piece, which is then not copied.
-            if first.is_none() {
-                first = Some(data);
-            } else {
-                if rest.is_empty() {
-                    let expected = declared.and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
-                    rest.reserve(expected.min(bytes_max));
-                    rest.extend_from_slice(&first.take().unwrap_or_default());
-                    first = Some(Bytes::new());
-                }
-                rest.extend_from_slice(&data);
+            if whole.is_empty() {
+                let expected = declared.and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
+                whole.reserve_exact(expected.clamp(data.len(), bytes_max));
             }
+            whole.extend_from_slice(&data);
         }
-        Ok(if rest.is_empty() { first.unwrap_or_default() } else { rest.freeze() })
+        Ok(Bytes::from(whole.into_boxed_slice()))
     };
     tokio::time::timeout(time, whole).await.unwrap_or(Err(BodyError::TooSlow))
 }

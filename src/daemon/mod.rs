@@ -127,8 +127,8 @@ impl From<SecretsError> for ServeError {
 
 /// How long requests and attempts under way may take to end at a stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(9);
-/// sled's cache; about three times as much memory is used.
-const INDEX_CACHE_BYTES: u64 = 32 << 20;
+/// sled's cache; about three times as much memory is used. The system keeps the file in memory as well, where there is some.
+const INDEX_CACHE_BYTES: u64 = 8 << 20;
 
 /// Runs the daemon until it is told to stop.
 ///
