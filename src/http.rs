@@ -240,6 +240,8 @@ impl Server {
         let _accepting = self.tasks.token();
         loop {
             let accepted = tokio::select! {
+                // Else one more could be accepted after the stop, by chance.
+                biased;
                 () = self.stop.cancelled() => return,
                 accepted = accept(&listener) => accepted,
             };

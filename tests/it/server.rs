@@ -1,5 +1,7 @@
 //! The bounds of the HTTP server, on real sockets with short limits.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -132,6 +134,41 @@ async fn a_stop_lets_an_answer_out_and_takes_nothing_more() {
     server.stop(Duration::from_secs(1)).await;
     assert_eq!(server.connections(), 0);
     assert!(TcpStream::connect(address).await.is_err());
+}
+
+/// What lies behind the server is closed after its stop: whoever was accepted at the last moment is answered before, or not at all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_answered_after_the_stop() {
+    for _ in 0..200 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (server, closed) = (Server::new(LIMITS), Arc::new(AtomicBool::new(false)));
+        let (serving, is_closed, late) = (server.clone(), Arc::clone(&closed), Arc::new(AtomicBool::new(false)));
+        let is_late = Arc::clone(&late);
+        let answer = move |_: Peer, _: Question, _: Progress| {
+            is_late.fetch_or(is_closed.load(Ordering::SeqCst), Ordering::SeqCst);
+            async { json(StatusCode::OK, Vec::new()) }
+        };
+        let loop_ended = tokio::spawn(async move { serving.serve(Listener::Tcp(listener), answer).await });
+        let posters: Vec<_> = (0..4)
+            .map(|_| {
+                tokio::spawn(async move {
+                    let Ok(mut stream) = TcpStream::connect(address).await else { return };
+                    let request = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+                    let _ = stream.write_all(request).await;
+                    all_of(&mut stream).await;
+                })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        server.stop(Duration::from_secs(5)).await;
+        closed.store(true, Ordering::SeqCst);
+        loop_ended.await.unwrap();
+        for poster in posters {
+            poster.await.unwrap();
+        }
+        assert!(!late.load(Ordering::SeqCst), "a request was answered after the stop");
+    }
 }
 
 /// Like `nc -N`: the request, and then nothing more can come.
