@@ -168,18 +168,20 @@ pub(crate) async fn rebinding_names(context: Context) -> anyhow::Result<Report> 
     let names = NameServer::start(NAME_SERVER, honest).await?;
     let receiver = Receiver::start_at(&context.rng(), ip(PUBLIC)).await?;
     let port = receiver.port();
+    let receiver_v6 = Receiver::start_on(&context.rng(), SocketAddr::new(ip(PUBLIC_V6), port)).await?;
     let canaries = Canaries::at(port).await?;
     let site = site_without_exceptions(&context)?;
     let mut daemon = site.start().await?;
     for number in 0..REBINDING {
         let path = format!("/rebinding-{number}");
         receiver.behave(&path, Behaviour::Close);
+        receiver_v6.behave(&path, Behaviour::Close);
         create(&site, &path[1..], &format!("http://r{number}.rebind.test:{port}{path}"), None, 30).await?;
     }
     for number in 0..MIXED {
         let url = format!("http://m{number}.mixed.test:{port}/mixed");
         create(&site, &format!("mixed-{number}"), &url, None, 1).await?;
-        let token = format!("http://o{number}.mixed.test:{port}/token");
+        let token = format!("http://o{number}.token.test:{port}/token");
         create(&site, &format!("oauth-{number}"), &receiver.url("/oauth"), Some(&token), 1).await?;
     }
     // Saved; from here on they lie.
@@ -192,6 +194,8 @@ pub(crate) async fn rebinding_names(context: Context) -> anyhow::Result<Report> 
             let path = format!("/v1/webhooks/{name}/test");
             let reply = http::admin(&site.socket, "POST", &path, Some("{}")).await?;
             anyhow::ensure!(reply.status == 200, "test of {name}: {} {}", reply.status, reply.text());
+            let blocked = String::from_utf8_lossy(&reply.body).contains("egress");
+            anyhow::ensure!(blocked || name.starts_with("rebinding"), "test of {name}: {}", reply.text());
         }
     }
     daemon.wait_for(Duration::from_secs(120), "done", |status| status["pending"] == 0).await?;
@@ -206,6 +210,11 @@ pub(crate) async fn rebinding_names(context: Context) -> anyhow::Result<Report> 
     anyhow::ensure!(delivered >= REBINDING * EVENTS / 3, "only {delivered} of {} were delivered", REBINDING * EVENTS);
     let in_all = REBINDING * EVENTS;
     anyhow::ensure!(delivered + blocked == in_all, "{delivered} delivered, {blocked} blocked, of {in_all}");
+    // Names with IPv6 addresses alone are followed as well; else their lies would not have been tried.
+    let over_v6: usize = (0..REBINDING).map(|number| receiver_v6.taken_len(&format!("/rebinding-{number}"))).sum();
+    anyhow::ensure!(over_v6 > 50, "only {over_v6} came over IPv6");
+    let tokens = names.asked("token.test");
+    anyhow::ensure!(tokens >= MIXED as u64, "only {tokens} tokens were to be fetched");
     let astray = receiver.taken_len("/mixed") + receiver.taken_len("/oauth");
     anyhow::ensure!(astray == 0, "{astray} went to a name of which one address is denied");
     let asked = names.asked("rebind.test");
@@ -213,7 +222,7 @@ pub(crate) async fn rebinding_names(context: Context) -> anyhow::Result<Report> 
     daemon.stop().await?;
     let denied = DENIED.len() + DISGUISED.len();
     Ok(Report::Held(format!(
-        "rebinding_lookups={asked} denied_addresses={denied} delivered={delivered} blocked={blocked} denied_connections=0"
+        "rebinding_lookups={asked} denied_addresses={denied} delivered={delivered} over_ipv6={over_v6} blocked={blocked} denied_connections=0"
     )))
 }
 
@@ -226,12 +235,16 @@ fn lie(name: &str, asked: u64) -> Told {
         .and_then(|number| number.parse().ok())
         .unwrap_or_default();
     let denied: Vec<&str> = DENIED.into_iter().chain(DISGUISED).collect();
-    let which = usize::try_from(asked / 2).unwrap_or_default();
-    let bad = ip(denied[(number + which) % denied.len()]);
-    match (name.ends_with("mixed.test"), asked % 2) {
-        (true, 0) => Told::Addresses(vec![ip(PUBLIC), ip(PUBLIC_V6), bad]),
+    // A name that is asked for both families must be told the same lie twice, unless telling another each time is the lie.
+    let turn = if name.ends_with("rebind.test") { usize::try_from(asked / 2).unwrap_or_default() } else { 0 };
+    let bad = ip(denied[(number + turn) % denied.len()]);
+    // Tokens: every other time no address of theirs is permitted.
+    let mixed = name.ends_with("mixed.test") || name.ends_with("token.test") && asked % 2 == 1;
+    match (mixed, asked % 4) {
+        (true, 0 | 2) => Told::Addresses(vec![ip(PUBLIC), ip(PUBLIC_V6), bad]),
         (true, _) => Told::Addresses(vec![bad, ip(PUBLIC), ip(PUBLIC_V6)]),
-        (false, 0) => Told::Addresses(vec![bad]),
-        (false, _) => Told::Addresses(vec![ip(PUBLIC)]),
+        (false, 0 | 2) => Told::Addresses(vec![bad]),
+        (false, 1) => Told::Addresses(vec![ip(PUBLIC)]),
+        (false, _) => Told::Addresses(vec![ip(PUBLIC_V6)]),
     }
 }
