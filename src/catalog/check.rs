@@ -13,6 +13,8 @@ use jsonschema::error::{TypeKind, ValidationErrorKind};
 use jsonschema::{Draft, JsonType, PatternOptions, Retrieve, Uri, ValidationError, Validator};
 use serde_json::Value;
 
+use crate::domain::text::printable;
+
 /// One way in which a payload does not fit its schema.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Misfit {
@@ -77,7 +79,7 @@ impl Schema {
                 // The instance of this error is the schema, which is no secret.
                 let place = error.instance_path().as_str();
                 let place = if place.is_empty() { String::new() } else { format!("at {place}: ") };
-                bounded(&format!("is not a JSON Schema (2020-12): {place}{error}"))
+                bounded(&printable(&format!("is not a JSON Schema (2020-12): {place}{error}")))
             })?;
         let mut names = HashSet::new();
         collect_names(&document, &mut names);

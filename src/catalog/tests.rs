@@ -141,6 +141,12 @@ fn nothing_of_the_payload_is_repeated() {
 }
 
 #[test]
+fn a_schema_that_is_none_is_told_in_characters_that_can_be_shown() {
+    let problem = Schema::compile("{\"type\":\"\\u007f\\u202e\"}").unwrap_err();
+    assert!(problem.contains("\\u{7f}\\u{202e}"), "{problem}");
+}
+
+#[test]
 fn what_is_told_is_bounded() {
     let long = "x".repeat(1_000);
     let properties: serde_json::Map<String, Value> =

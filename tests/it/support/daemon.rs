@@ -99,7 +99,9 @@ impl Daemon {
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let length = body.len();
         let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
-        write!(stream, "{line} HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {length}\r\n\r\n{body}").unwrap();
+        let request = format!("{line} HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {length}\r\n\r\n{body}");
+        // Whoever refuses by the head alone may have closed before the body is written; the answer is what counts.
+        let _ = stream.write_all(request.as_bytes());
         read_answer(stream)
     }
 
