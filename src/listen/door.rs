@@ -34,6 +34,8 @@ const WRITE_MAX: Duration = Duration::from_secs(10);
 const REFUSAL_MAX: Duration = Duration::from_millis(500);
 /// For the last threads after a stop.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
+/// How long answers may take to get out at the end.
+const GOODBYE_MAX: Duration = Duration::from_millis(500);
 
 /// Is told the status and the reason of each refusal.
 pub(super) type TellRefusal = Box<dyn Fn(u16, &'static str) + Send + Sync>;
@@ -156,6 +158,10 @@ impl Door {
             let _ = accepting.join();
         }
         let connections = self.hall.connections();
+        // The last answer may still be on its way out: the library hangs up behind it.
+        connections.values().for_each(|connection| drop(connection.inside.shutdown(Shutdown::Write)));
+        let waited = self.hall.left.wait_timeout_while(connections, GOODBYE_MAX, |connections| !connections.is_empty());
+        let (connections, _) = waited.unwrap_or_else(PoisonError::into_inner);
         connections.values().for_each(|connection| connection.close());
         let _ = self.hall.left.wait_timeout_while(connections, CLOSE_MAX, |connections| !connections.is_empty());
     }
