@@ -135,6 +135,11 @@ const SCENARIOS: &[Scenario] = &[
     Scenario { name: "browser_pages", rows: &["T11"], run: |context| Box::pin(browser::browser_pages(context)) },
     Scenario { name: "another_user", rows: &["T8"], run: |context| Box::pin(strangers::another_user(context)) },
     Scenario { name: "giant_requests", rows: &["F30"], run: |context| Box::pin(posters::giant_requests(context)) },
+    Scenario {
+        name: "much_around_little",
+        rows: &["F30", "T10"],
+        run: |context| Box::pin(posters::much_around_little(context)),
+    },
     Scenario { name: "flat_out", rows: &["F39"], run: |context| Box::pin(loads::flat_out(context)) },
     Scenario {
         name: "stopped_for_a_while",

@@ -208,6 +208,53 @@ pub(crate) async fn giant_requests(context: Context) -> anyhow::Result<Report> {
     Ok(Report::Held(format!("requests={} answers={told:?} grown={} KiB", giants.len(), grown >> 10)))
 }
 
+/// F30, T10. Envelopes of almost a megabyte around payloads of a few bytes: what is kept of them is the payloads.
+pub(crate) async fn much_around_little(context: Context) -> anyhow::Result<Report> {
+    const POSTS: usize = 150;
+    const BATCHES: usize = 20;
+    let bed = Bed::plain(&context).await?;
+    let mut daemon = bed.site.start().await?;
+    let target = daemon.target().await?;
+    for number in 0..50 {
+        honest(&target, &format!("warm-{number}")).await?;
+    }
+    let padding = " ".repeat(1_000_000);
+    let attributes = "\"specversion\":\"1.0\",\"source\":\"s\",\"type\":\"AML_MONITORING\"";
+    let post = |path: &'static str, kind: &'static str, body: String| {
+        let target = &target;
+        async move {
+            let request = ::http::Request::builder()
+                .method("POST")
+                .uri(path)
+                .header("host", target.address.to_string())
+                .header("authorization", format!("Bearer {}", target.token))
+                .header("content-type", kind)
+                .body(http_body_util::Full::new(Bytes::from(body)))?;
+            let reply = Connection::tcp(target.address).await?.send(request).await?;
+            anyhow::ensure!((200..300).contains(&reply.status), "{kind}: {} {}", reply.status, reply.text());
+            anyhow::Ok(())
+        }
+    };
+    let warm = memory::forget_peak(daemon.pid())?;
+    for number in 0..POSTS {
+        let envelope = format!("{{\"type\":\"AML_MONITORING\",{padding}\"payload\":{{\"n\":{number}}}}}");
+        post("/v1/events", "application/json", envelope).await?;
+        let event = format!("{{{attributes},\"id\":\"{number}\",{padding}\"data\":{{\"n\":{number}}}}}");
+        post("/v1/events", "application/cloudevents+json", event).await?;
+    }
+    for number in 0..BATCHES {
+        let line = format!("{{\"type\":\"AML_MONITORING\",\"payload\":{{\"n\":{number}}}}}\n{}\n", padding.repeat(4));
+        post("/v1/events/batch", "application/x-ndjson", line).await?;
+        let list = format!("[{padding}{{{attributes},\"id\":\"b{number}\",\"data\":{{\"n\":{number}}}}}{padding}]");
+        post("/v1/events/batch", "application/cloudevents-batch+json", list).await?;
+    }
+    let grown = memory::peak(daemon.pid())?.saturating_sub(warm);
+    anyhow::ensure!(grown <= 40 << 20, "it grew by {} MiB", grown >> 20);
+    daemon.stop().await?;
+    let events = 2 * (POSTS + BATCHES);
+    Ok(Report::Held(format!("events={events} padding={} MB grown={} KiB", 2 * POSTS + 6 * BATCHES, grown >> 10)))
+}
+
 /// Writes as long as it is taken, and then reads what was answered: an answer that a reset destroys is no answer.
 async fn send(address: SocketAddr, giant: &Giant) -> anyhow::Result<u16> {
     let stream = TcpStream::connect(address).await?;
