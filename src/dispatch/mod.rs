@@ -440,6 +440,8 @@ impl Slot for Seat {
                 // From here on, a place that becomes free is not missed.
                 freed.as_mut().enable();
                 if self.dispatcher.lanes().take_back(self.id) {
+                    // What of its webhook had to wait for that may begin now.
+                    self.dispatcher.shared.recheck.notify_one();
                     return;
                 }
                 freed.await;

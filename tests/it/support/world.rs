@@ -70,6 +70,8 @@ pub(crate) struct Receivers {
     behaviours: Arc<Mutex<BTreeMap<String, Behaviour>>>,
     guards: Arc<Mutex<BTreeMap<String, Guard>>>,
     issuer: Arc<Mutex<Option<Issuer>>>,
+    /// By webhook: how long its name is looked up, and whether it is found.
+    names: Arc<Mutex<BTreeMap<String, (Duration, bool)>>>,
     ledger: Arc<Mutex<Ledger>>,
 }
 
@@ -116,6 +118,28 @@ impl Receivers {
         self.guards.lock().unwrap().insert(name.to_owned(), Arc::new(guard));
     }
 
+    /// The name of a webhook's receiver is not known at once, or never.
+    pub(crate) fn set_name(&self, name: &str, takes: Duration, is_found: bool) {
+        self.names.lock().unwrap().insert(name.to_owned(), (takes, is_found));
+    }
+
+    /// As the real one: a place is lent after a moment, and taken back for the exchange.
+    async fn look_up(&self, request: &Request) -> bool {
+        let name = request.url.path().trim_start_matches('/');
+        let Some((takes, is_found)) = self.names.lock().unwrap().get(name).copied() else { return true };
+        let first = takes.min(Duration::from_millis(50));
+        tokio::time::sleep(first).await;
+        if takes > first {
+            let slot = request.slot.as_ref().expect("a delivery has a place");
+            slot.lend();
+            tokio::time::sleep(takes - first).await;
+            if is_found {
+                slot.take_back().await;
+            }
+        }
+        is_found
+    }
+
     pub(crate) fn set_issuer(&self, issuer: impl Fn(Timestamp) -> (u16, Duration, String) + Send + Sync + 'static) {
         *self.issuer.lock().unwrap() = Some(Arc::new(issuer));
     }
@@ -144,6 +168,10 @@ impl Transport for Receivers {
 
     fn send<'a>(&'a self, _pool_key: u64, request: Request) -> Pin<Box<dyn Future<Output = Outcome> + Send + 'a>> {
         Box::pin(async move {
+            let asked = Instant::now();
+            if !self.look_up(&request).await {
+                return outcome(Err(ErrorKind::Dns), asked);
+            }
             let (under_way, place) = self.begin(&request);
             let authorization = self.ledger.lock().unwrap().receipts[place].authorization.clone();
             let began = Instant::now();
@@ -221,6 +249,7 @@ impl World {
             behaviours: Arc::default(),
             guards: Arc::default(),
             issuer: Arc::default(),
+            names: Arc::default(),
             ledger: Arc::default(),
         };
         Self::open(disk, receivers, clock, Random::seeded(seed), tempfile::tempdir().unwrap(), 0)
