@@ -217,6 +217,8 @@ async fn bind_unix(path: &Path, group: Option<&str>) -> Result<UnixListener, Ser
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(wrong)?;
     if let Some(group) = group
         && let Some(gid) = settings::group_id(group)
+        // A sandbox may forbid the call even where it would change nothing.
+        && std::fs::symlink_metadata(path).map_err(wrong)?.gid() != gid
         && let Err(error) = std::os::unix::fs::chown(path, None, Some(gid))
     {
         tracing::warn!(group, %error, "the socket could not be given to the group");

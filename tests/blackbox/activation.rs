@@ -30,6 +30,21 @@ const KILLS: u64 = 5;
 /// What systemd does between fork and exec: the numbers of the descriptors, and whose they are.
 const HAND_OVER: &str = "exec 3<&0 4<&1 1>&2 </dev/null; exec env LISTEN_PID=$$ LISTEN_FDS=2 \"$@\"";
 
+/// A start with two descriptors of these names.
+fn handing_over(bed: &Bed, names: &str, first: OwnedFd, second: OwnedFd) -> Command {
+    let site = &bed.site;
+    let mut command = Command::new("/bin/sh");
+    command
+        .args(["-c", HAND_OVER, "sh"])
+        .arg(&site.binary)
+        .arg("serve")
+        .args(["--config".as_ref(), site.config.as_os_str(), "--state-dir".as_ref(), site.state.as_os_str()])
+        .env("LISTEN_FDNAMES", names)
+        .stdin(Stdio::from(first))
+        .stdout(Stdio::from(second));
+    command
+}
+
 struct Manager {
     port: TcpListener,
     admin: UnixListener,
@@ -47,22 +62,11 @@ impl Manager {
 
     /// Starts the daemon with both sockets, and returns when it says that it is ready.
     async fn start(&self, bed: &Bed) -> anyhow::Result<Daemon> {
-        let mut command = Command::new("/bin/sh");
+        let (port, admin) = (self.port.try_clone()?.into(), self.admin.try_clone()?.into());
+        let mut command = handing_over(bed, "ingest:admin", port, admin);
         command
-            .args(["-c", HAND_OVER, "sh"])
-            .arg(&bed.site.binary)
-            .arg("serve")
-            .args([
-                "--config".as_ref(),
-                bed.site.config.as_os_str(),
-                "--state-dir".as_ref(),
-                bed.site.state.as_os_str(),
-            ])
-            .env("LISTEN_FDNAMES", "ingest:admin")
             .env("NOTIFY_SOCKET", bed.site.config.with_file_name("notify.sock"))
             .env("WATCHDOG_USEC", "3000000")
-            .stdin(Stdio::from(OwnedFd::from(self.port.try_clone()?)))
-            .stdout(Stdio::from(OwnedFd::from(self.admin.try_clone()?)))
             .stderr(std::fs::OpenOptions::new().create(true).append(true).open(&bed.site.log)?);
         let daemon = Daemon::of(command.spawn()?, &bed.site);
         self.hear("READY=1").await?;
@@ -206,21 +210,7 @@ pub(crate) async fn strange_sockets(context: Context) -> anyhow::Result<Report> 
     ];
     let count = cases.len();
     for (names, first, second, told) in cases {
-        let output = Command::new("/bin/sh")
-            .args(["-c", HAND_OVER, "sh"])
-            .arg(&bed.site.binary)
-            .arg("serve")
-            .args([
-                "--config".as_ref(),
-                bed.site.config.as_os_str(),
-                "--state-dir".as_ref(),
-                bed.site.state.as_os_str(),
-            ])
-            .env("LISTEN_FDNAMES", names)
-            .stdin(Stdio::from(first))
-            .stdout(Stdio::from(second))
-            .stderr(Stdio::piped())
-            .spawn()?;
+        let output = handing_over(&bed, names, first, second).stderr(Stdio::piped()).spawn()?;
         let output = tokio::task::spawn_blocking(move || output.wait_with_output());
         let output = tokio::time::timeout(Duration::from_secs(10), output).await.context("it serves them")???;
         let said = String::from_utf8_lossy(&output.stderr);

@@ -187,7 +187,13 @@ async fn who_has_closed_his_half_is_answered_where_that_matters() {
         half.shutdown().await.unwrap();
         let answer = tokio::time::timeout(Duration::from_secs(5), all_of(&mut half)).await.expect("it ends");
         assert!(!answer.contains(" 200 "), "{answer:?}");
-        assert_eq!(server.connections(), 0, "nothing is kept for them");
+        let all_gone = async {
+            while server.connections() > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        // The peer sees the end a moment before the place is free.
+        tokio::time::timeout(Duration::from_secs(5), all_gone).await.expect("nothing is kept for them");
     }
 }
 
