@@ -152,8 +152,9 @@ impl Health {
             Phase::Ramping { .. } if sign == Sign::Trouble => self.phase = Phase::Cooling,
             Phase::Cooling if sign != Sign::Trouble => {
                 self.phase = Phase::Ramping { per_second: RAMP_START };
-                // The exchange that brought the good news belongs to the first second.
-                self.second_began = self.last_start.unwrap_or(now);
+                // The exchange that brought the good news belongs to the first second. That second is the
+                // receiver's, which saw it some time between its start and its end: it begins with the end.
+                self.second_began = now;
                 self.started_in_second = 1;
             }
             _ => {}
@@ -228,6 +229,30 @@ mod tests {
         assert_eq!(starts[..4], [10, 20, 40, 80]);
         assert_eq!(widest[..4], [1, 2, 4, 8]);
         assert!(starts[7] >= 1280, "{starts:?}");
+    }
+
+    /// However long the exchange with the good news was on its way, the receiver's first second has ten.
+    #[test]
+    fn the_first_second_is_the_receivers() {
+        for on_its_way in [0, 40, 500, 990] {
+            let mut health = Health::default();
+            for _ in 0..5 {
+                health.started(at(0));
+                health.ended(Sign::Trouble, false, at(0));
+            }
+            health.started(at(1_000));
+            let first_seen = 1_000 + on_its_way;
+            health.ended(Sign::Well, false, at(first_seen));
+            let mut seen = 1;
+            for millis in first_seen..first_seen + 1_000 {
+                while at(millis) >= health.next_start() {
+                    health.started(at(millis));
+                    health.ended(Sign::Well, false, at(millis));
+                    seen += 1;
+                }
+            }
+            assert_eq!(seen, 10, "{on_its_way} ms");
+        }
     }
 
     #[test]
