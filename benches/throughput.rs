@@ -6,25 +6,15 @@
 #![expect(clippy::print_stdout, reason = "its standard output is the report")]
 #![expect(clippy::disallowed_methods, reason = "it measures real time with the real environment")]
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write as _;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use ::http::{Request, Response};
+use ::http::Request;
 use anyhow::Context as _;
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use serde_json::json;
-use tokio::net::TcpListener;
+use http_body_util::Full;
 use tokio::task::JoinSet;
 
 #[expect(dead_code, reason = "shared with the black-box suite, which uses the rest")]
@@ -36,6 +26,7 @@ mod http;
 #[path = "../tests/blackbox/ledger.rs"]
 #[expect(dead_code, reason = "shared with the black-box suite, which uses the rest")]
 mod ledger;
+mod measure;
 #[path = "../tests/blackbox/poster.rs"]
 #[expect(dead_code, reason = "shared with the black-box suite, which uses the rest")]
 mod poster;
@@ -47,6 +38,10 @@ mod rng;
 
 use daemon::{Daemon, Settings, Site};
 use http::Connection;
+use measure::{
+    Counter, MISSING, Sent, Table, cpu_seconds, first_202, fix_port, folder_bytes, milliseconds, per, percentile,
+    post_until, proc_status_kib, rate, written_bytes,
+};
 use poster::Target;
 use rng::Rng;
 
@@ -54,10 +49,10 @@ const CONNECTIONS: u64 = 64;
 const BODY_BYTES: u64 = 1024;
 /// As many as the journal may take into one group.
 const GROUP_MAX: usize = 1024;
-/// The unit of rows that must be 0, or no rate above them means anything.
-const MISSING: &str = "events missing";
 /// Long enough for any backlog this program builds; a daemon that is slower than this has failed the benchmark.
 const DRAIN_WITHIN: Duration = Duration::from_secs(120);
+/// How many webhooks each event goes to in the row for that.
+const WIDE: u64 = 10;
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
@@ -78,22 +73,31 @@ async fn measure(phase: Duration, quick: bool) -> anyhow::Result<()> {
     let mut table = Table::default();
     let counter = Counter::start().await?;
 
-    let bare = bare_hyper(&counter, phase).await?;
-    table.row("bare hyper client -> receiver", bare, "requests/s", None);
+    let hyper = bare_hyper(&counter, phase).await?;
+    table.row("bare hyper client -> receiver", hyper, "requests/s", None);
     let reqwest = bare_reqwest(&counter, phase).await?;
-    table.row("bare reqwest client -> receiver", reqwest, "requests/s", Some(("bare hyper", bare)));
+    table.row("bare reqwest client -> receiver", reqwest, "requests/s", Some(("bare hyper", hyper)));
     let single = appends_alone(work.path(), phase / 2)?;
-    table.row("append + fdatasync, one by one", single, "appends/s", None);
+    table.row("append + fdatasync, one by one", rate(single.len() as u64, phase / 2), "appends/s", None);
+    let sync = percentile(&single, 50);
+    table.row("append + fdatasync, p50", sync, "ms", None);
     let grouped = appends_grouped(work.path(), phase / 2)?;
-    table.row("append + fdatasync, group commit", grouped, "appends/s", Some(("one by one", single)));
+    table.row("append + fdatasync, group commit", grouped, "appends/s", None);
 
-    let bed = Bed::start(work.path(), &counter).await?;
-    idle_latency(&bed, &counter, if quick { 100 } else { 500 }, &mut table).await?;
+    let bed = Bed::start(work.path(), &counter, &mut table).await?;
+    idle_latency(&bed, &counter, if quick { 100 } else { 1000 }, &mut table, sync).await?;
     accept_only(&bed, &counter, phase, &mut table, grouped).await?;
-    accept_and_deliver(&bed, &counter, phase, &mut table, bare).await?;
+    let delivered = accept_and_deliver(&bed, &counter, phase, &mut table, reqwest).await?;
+    with_keys(&bed, &counter, phase, &mut table, reqwest).await?;
+    half_rate(&bed, &counter, phase, &mut table, delivered / 2.0).await?;
+    larger_bodies(&bed, &counter, phase, &mut table).await?;
     let peak = proc_status_kib(bed.daemon.pid(), "VmHWM:")?;
     table.row("peak memory of the daemon", peak / 1024.0, "MiB", None);
+    wide(&bed, &counter, phase, &mut table, reqwest).await?;
     bed.daemon.stop().await?;
+    #[expect(clippy::cast_precision_loss, reason = "sizes far below 2^52")]
+    let binary = std::fs::metadata(bed.site.binary)?.len() as f64;
+    table.row("binary", binary / f64::from(1 << 20), "MiB", None);
     table.print();
     let missing: f64 = table.0.iter().filter(|row| row.unit == MISSING).map(|row| row.value).sum();
     anyhow::ensure!(missing == 0.0, "{missing} accepted events did not arrive within {DRAIN_WITHIN:?}");
@@ -103,19 +107,26 @@ async fn measure(phase: Duration, quick: bool) -> anyhow::Result<()> {
 // --- The daemon's rows ---------------------------------------------------------------------------------------------
 
 struct Bed {
+    site: Site,
     daemon: Daemon,
     target: Target,
 }
 
 impl Bed {
-    async fn start(work: &Path, counter: &Counter) -> anyhow::Result<Self> {
+    async fn start(work: &Path, counter: &Counter, table: &mut Table) -> anyhow::Result<Self> {
         let binary = std::env::var_os("POSTRIDER_BIN");
         let binary = binary.map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_postrider")), PathBuf::from);
         let site = Site::create(&binary, work, work.join("state"), Settings::default())?;
-        let mut daemon = site.start().await?;
-        site.create_webhook("bench", &format!("http://{}/", counter.address)).await?;
+        let address = fix_port(&site)?;
+        let began = Instant::now();
+        let mut daemon = site.spawn()?;
+        first_202(&site, address, false).await?;
+        table.row("start of an empty store -> 202", milliseconds(began.elapsed()), "ms", None);
         let target = daemon.target().await?;
-        Ok(Self { daemon, target })
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        table.row("idle memory of the daemon", proc_status_kib(daemon.pid(), "VmRSS:")? / 1024.0, "MiB", None);
+        site.create_webhook("bench", &format!("http://{}/", counter.address)).await?;
+        Ok(Self { site, daemon, target })
     }
 
     /// 64 connections post until the phase is over; returns how many were accepted and how long it really took.
@@ -133,41 +144,6 @@ impl Bed {
     }
 }
 
-/// The ids of what was accepted, to hold against what arrived.
-struct Sent {
-    /// Part of every reference: the same one in two phases would be one idempotency key, and so one event.
-    phase: &'static str,
-    next: AtomicU64,
-    ids: Mutex<Vec<String>>,
-}
-
-impl Sent {
-    fn new(phase: &'static str) -> Arc<Self> {
-        Arc::new(Self { phase, next: AtomicU64::new(0), ids: Mutex::default() })
-    }
-}
-
-async fn post_until(target: Target, sent: Arc<Sent>, number: u64, end: Instant) -> anyhow::Result<u64> {
-    let mut connection = Connection::tcp(target.address).await?;
-    let mut rng = Rng::new(number);
-    let mut ids = Vec::new();
-    while Instant::now() < end {
-        let reference = format!("{}-{number}-{}", sent.phase, sent.next.fetch_add(1, Ordering::Relaxed));
-        let body = poster::payload(&mut rng, &reference, BODY_BYTES);
-        let reply = connection.send(target.request(&reference, body)?).await?;
-        if reply.status == 429 {
-            // Backlog: the honest answer of a bounded queue. Wait like an app would.
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            continue;
-        }
-        anyhow::ensure!(reply.status == 202, "{}: {}", reply.status, reply.text());
-        ids.push(reply.json()?["id"].as_str().context("a 202 without an id")?.to_owned());
-    }
-    let accepted = ids.len() as u64;
-    sent.ids.lock().map_err(|_| anyhow::anyhow!("poisoned"))?.append(&mut ids);
-    Ok(accepted)
-}
-
 async fn accept_only(
     bed: &Bed,
     counter: &Counter,
@@ -177,54 +153,159 @@ async fn accept_only(
 ) -> anyhow::Result<()> {
     bed.daemon.pause("bench").await?;
     counter.forget();
-    let sent = Sent::new("accept");
+    let sent = Sent::new("accept", BODY_BYTES, false);
     let (accepted, took) = bed.post_for(phase, &sent).await?;
     table.row("accepts only (webhook paused)", rate(accepted, took), "events/s", Some(("group commit", grouped)));
     bed.daemon.resume("bench").await?;
     let began = Instant::now();
-    let delivery = counter.wait_for(&sent, DRAIN_WITHIN).await?;
+    let delivery = counter.wait_for(&sent, 1, DRAIN_WITHIN).await?;
     table.row("drain of that backlog", rate(accepted, began.elapsed()), "deliveries/s", None);
     table.row("  missing after the drain", delivery.missing, MISSING, None);
     Ok(())
 }
 
+/// Tells how many events a second were accepted and delivered.
 async fn accept_and_deliver(
     bed: &Bed,
     counter: &Counter,
     phase: Duration,
     table: &mut Table,
-    bare: f64,
-) -> anyhow::Result<()> {
+    reqwest: f64,
+) -> anyhow::Result<f64> {
     counter.forget();
     let pid = bed.daemon.pid();
     let cpu_before = cpu_seconds(pid)?;
-    let sent = Sent::new("deliver");
+    let sent = Sent::new("deliver", BODY_BYTES, false);
     let began = Instant::now();
-    let (accepted, took) = bed.post_for(phase, &sent).await?;
-    let delivery = counter.wait_for(&sent, DRAIN_WITHIN).await?;
+    let (accepted, _) = bed.post_for(phase, &sent).await?;
+    let delivery = counter.wait_for(&sent, 1, DRAIN_WITHIN).await?;
     let total = began.elapsed();
     let cpu = cpu_seconds(pid)? - cpu_before;
-    let half = Some(("bare hyper", bare));
-    table.row("accepted while delivering", rate(accepted, took), "events/s", half);
-    table.row("accepted and delivered", rate(accepted, total), "events/s", half);
+    let delivered = rate(accepted, total);
+    table.row("accepted and delivered", delivered, "events/s", Some(("bare reqwest", reqwest)));
     table.row("  missing", delivery.missing, MISSING, None);
     table.row("  duplicates", delivery.duplicates, "events", None);
-    #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
-    let per_ten_thousand = cpu * 10_000.0 / accepted.max(1) as f64;
-    table.row("CPU of the daemon", per_ten_thousand, "s / 10,000 events", None);
+    table.row("  CPU of the daemon", per(cpu * 10_000.0, accepted), "s / 10,000 events", None);
+    Ok(delivered)
+}
+
+/// The same when each event has an idempotency key.
+async fn with_keys(
+    bed: &Bed,
+    counter: &Counter,
+    phase: Duration,
+    table: &mut Table,
+    reqwest: f64,
+) -> anyhow::Result<()> {
+    counter.forget();
+    let sent = Sent::new("keyed", BODY_BYTES, true);
+    let began = Instant::now();
+    let (accepted, _) = bed.post_for(phase, &sent).await?;
+    let delivery = counter.wait_for(&sent, 1, DRAIN_WITHIN).await?;
+    let delivered = rate(accepted, began.elapsed());
+    table.row("the same, each with an idempotency key", delivered, "events/s", Some(("bare reqwest", reqwest)));
+    table.row("  missing with keys", delivery.missing, MISSING, None);
+    Ok(())
+}
+
+/// Posts at a steady rate, whatever the answers take, and looks when each arrives.
+async fn half_rate(
+    bed: &Bed,
+    counter: &Counter,
+    phase: Duration,
+    table: &mut Table,
+    per_second: f64,
+) -> anyhow::Result<()> {
+    counter.forget();
+    let sent = Sent::new("half", BODY_BYTES, false);
+    let began = Instant::now();
+    let mut apps = JoinSet::new();
+    for number in 0..CONNECTIONS {
+        let (target, sent) = (bed.target.clone(), Arc::clone(&sent));
+        apps.spawn(async move {
+            let mut connection = Connection::tcp(target.address).await?;
+            let mut rng = Rng::new(number);
+            let mut posted = Vec::new();
+            #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+            let every = Duration::from_secs_f64(CONNECTIONS as f64 / per_second);
+            #[expect(clippy::cast_possible_truncation, reason = "64 connections")]
+            let mut due = began + every * number as u32 / CONNECTIONS as u32;
+            while due < began + phase {
+                tokio::time::sleep_until(due.into()).await;
+                // Counted from when it was due: a post that had to wait for the one before is late.
+                let reply = connection.send(sent.request(&target, &mut rng, number)?).await?;
+                anyhow::ensure!(reply.status == 202, "{}: {}", reply.status, reply.text());
+                posted.push((reply.json()?["id"].as_str().context("a 202 without an id")?.to_owned(), due));
+                due += every;
+            }
+            anyhow::Ok(posted)
+        });
+    }
+    let mut posted = Vec::new();
+    while let Some(app) = apps.join_next().await {
+        posted.extend(app??);
+    }
+    sent.ids.lock().map_err(|_| anyhow::anyhow!("poisoned"))?.extend(posted.iter().map(|(id, _)| id.clone()));
+    let delivery = counter.wait_for(&sent, 1, DRAIN_WITHIN).await?;
+    let arrived = counter.first_bytes();
+    let mut times: Vec<_> =
+        posted.iter().filter_map(|(id, due)| Some(arrived.get(id)?.saturating_duration_since(*due))).collect();
+    times.sort();
+    table.row("at half of that rate: due -> first byte, p50", percentile(&times, 50), "ms", None);
+    table.row("at half of that rate: due -> first byte, p99", percentile(&times, 99), "ms", None);
+    table.row("  missing at half of that rate", delivery.missing, MISSING, None);
+    Ok(())
+}
+
+/// What is written to the disk for each event.
+async fn larger_bodies(bed: &Bed, counter: &Counter, phase: Duration, table: &mut Table) -> anyhow::Result<()> {
+    const LARGER: u64 = 2048;
+    counter.forget();
+    let (pid, journal) = (bed.daemon.pid(), bed.site.state.join("journal"));
+    let (written, in_journal) = (written_bytes(pid)?, folder_bytes(&journal)?);
+    let sent = Sent::new("larger", LARGER, false);
+    let (accepted, _) = bed.post_for(phase, &sent).await?;
+    let delivery = counter.wait_for(&sent, 1, DRAIN_WITHIN).await?;
+    // What the index holds back for a moment is written as well.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let bodies = LARGER as f64;
+    let in_journal = per(folder_bytes(&journal)? - in_journal, accepted);
+    table.row("journal bytes of an event of 2 KiB", in_journal, "bytes", Some(("its body", bodies)));
+    let written = per(written_bytes(pid)? - written, accepted);
+    table.row("all bytes written for an event of 2 KiB", written, "bytes", Some(("its body", bodies)));
+    table.row("  missing of 2 KiB", delivery.missing, MISSING, None);
+    Ok(())
+}
+
+/// Each event goes to ten webhooks.
+async fn wide(bed: &Bed, counter: &Counter, phase: Duration, table: &mut Table, reqwest: f64) -> anyhow::Result<()> {
+    for number in 1..WIDE {
+        bed.site.create_webhook(&format!("bench-{number}"), &format!("http://{}/", counter.address)).await?;
+    }
+    counter.forget();
+    let pid = bed.daemon.pid();
+    let cpu_before = cpu_seconds(pid)?;
+    let sent = Sent::new("wide", BODY_BYTES, false);
+    let began = Instant::now();
+    let (accepted, _) = bed.post_for(phase, &sent).await?;
+    let delivery = counter.wait_for(&sent, WIDE, DRAIN_WITHIN).await?;
+    let delivered = rate(accepted * WIDE, began.elapsed());
+    let cpu = cpu_seconds(pid)? - cpu_before;
+    table.row("each to ten webhooks", delivered, "deliveries/s", Some(("bare reqwest", reqwest)));
+    table.row("  missing of ten", delivery.missing, MISSING, None);
+    table.row("  CPU of the daemon with ten", per(cpu * 10_000.0, accepted * WIDE), "s / 10,000 deliveries", None);
     Ok(())
 }
 
 /// One event at a time on an idle daemon: when it was posted, acknowledged, and its first byte at the receiver.
-async fn idle_latency(bed: &Bed, counter: &Counter, posts: u64, table: &mut Table) -> anyhow::Result<()> {
+async fn idle_latency(bed: &Bed, counter: &Counter, posts: u64, table: &mut Table, sync: f64) -> anyhow::Result<()> {
     let mut connection = Connection::tcp(bed.target.address).await?;
     let mut rng = Rng::new(500);
+    let sent = Sent::new("idle", BODY_BYTES, false);
     let (mut acknowledged, mut delivered) = (Vec::new(), Vec::new());
-    for number in 0..posts {
-        let reference = format!("idle-{number}");
-        let body = poster::payload(&mut rng, &reference, BODY_BYTES);
+    for _ in 0..posts {
         let began = Instant::now();
-        let reply = connection.send(bed.target.request(&reference, body)?).await?;
+        let reply = connection.send(sent.request(&bed.target, &mut rng, 0)?).await?;
         acknowledged.push(began.elapsed());
         anyhow::ensure!(reply.status == 202, "{}: {}", reply.status, reply.text());
         let answer = reply.json()?;
@@ -233,111 +314,10 @@ async fn idle_latency(bed: &Bed, counter: &Counter, posts: u64, table: &mut Tabl
     }
     for (name, mut times) in [("idle: post -> 202", acknowledged), ("idle: post -> receiver's first byte", delivered)] {
         times.sort();
-        table.row(&format!("{name}, p50"), percentile(&times, 50), "ms", None);
+        table.row(&format!("{name}, p50"), percentile(&times, 50), "ms", Some(("fdatasync p50", sync)));
         table.row(&format!("{name}, p99"), percentile(&times, 99), "ms", None);
     }
     Ok(())
-}
-
-fn percentile(sorted: &[Duration], percent: usize) -> f64 {
-    let at = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
-    sorted.get(at).map_or(0.0, Duration::as_secs_f64) * 1000.0
-}
-
-// --- The receiver --------------------------------------------------------------------------------------------------
-
-/// Counts by event id and does nothing else: the suite's receiver hashes and verifies, which would cost the daemon
-/// half of the two cores it is measured on.
-struct Counter {
-    address: SocketAddr,
-    seen: Arc<Mutex<HashMap<String, Seen>>>,
-    _server: JoinSet<()>,
-}
-
-struct Seen {
-    times: u64,
-    first_byte: Instant,
-}
-
-struct Delivery {
-    missing: f64,
-    duplicates: f64,
-}
-
-impl Counter {
-    async fn start() -> anyhow::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?;
-        let seen = Arc::new(Mutex::new(HashMap::new()));
-        let mut server = JoinSet::new();
-        server.spawn(accept(listener, Arc::clone(&seen)));
-        Ok(Self { address, seen, _server: server })
-    }
-
-    fn forget(&self) {
-        self.books().clear();
-    }
-
-    /// Waits until all of `sent` arrived or the time is up; what is missing then is a figure, and a bad one.
-    async fn wait_for(&self, sent: &Sent, within: Duration) -> anyhow::Result<Delivery> {
-        let ids = sent.ids.lock().map_err(|_| anyhow::anyhow!("poisoned"))?.clone();
-        let deadline = Instant::now() + within;
-        while self.books().len() < ids.len() && Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        let books = self.books();
-        let missing = ids.iter().filter(|id| !books.contains_key(*id)).count();
-        let duplicates: u64 = books.values().map(|seen| seen.times - 1).sum();
-        #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
-        let delivery = Delivery { missing: missing as f64, duplicates: duplicates as f64 };
-        Ok(delivery)
-    }
-
-    async fn first_byte(&self, id: &str, within: Duration) -> anyhow::Result<Instant> {
-        let deadline = Instant::now() + within;
-        loop {
-            if let Some(seen) = self.books().get(id) {
-                return Ok(seen.first_byte);
-            }
-            anyhow::ensure!(Instant::now() < deadline, "{id} did not arrive in {within:?}");
-            // The arrival is stamped at the receiver; how often this looks does not change the figure.
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    }
-
-    fn books(&self) -> std::sync::MutexGuard<'_, HashMap<String, Seen>> {
-        self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
-
-async fn accept(listener: TcpListener, seen: Arc<Mutex<HashMap<String, Seen>>>) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            Ok((stream, _)) = listener.accept() => {
-                let seen = Arc::clone(&seen);
-                connections.spawn(async move {
-                    drop(stream.set_nodelay(true));
-                    let service = service_fn(move |request| count(request, Arc::clone(&seen)));
-                    let server = hyper::server::conn::http1::Builder::new();
-                    drop(server.serve_connection(TokioIo::new(stream), service).await);
-                });
-            }
-            Some(_) = connections.join_next() => {}
-        }
-    }
-}
-
-async fn count(
-    request: Request<Incoming>,
-    seen: Arc<Mutex<HashMap<String, Seen>>>,
-) -> Result<Response<Full<Bytes>>, hyper::Error> {
-    let first_byte = Instant::now();
-    let id = request.headers().get("webhook-id").and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
-    request.into_body().collect().await?;
-    let mut books = seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    books.entry(id).or_insert(Seen { times: 0, first_byte }).times += 1;
-    Ok(Response::new(Full::new(Bytes::from_static(b"ok"))))
 }
 
 // --- The bare pieces -----------------------------------------------------------------------------------------------
@@ -391,17 +371,19 @@ async fn sum(mut clients: JoinSet<anyhow::Result<u64>>, began: Instant) -> anyho
     Ok(rate(total, began.elapsed()))
 }
 
-fn appends_alone(work: &Path, phase: Duration) -> anyhow::Result<f64> {
+/// How long each took, shortest first.
+fn appends_alone(work: &Path, phase: Duration) -> anyhow::Result<Vec<Duration>> {
     let mut file = File::create(work.join("alone"))?;
     let record = [0x5A; BODY_BYTES as usize];
-    let began = Instant::now();
-    let mut done = 0;
+    let (began, mut times) = (Instant::now(), Vec::new());
     while began.elapsed() < phase {
+        let one = Instant::now();
         file.write_all(&record)?;
         file.sync_data()?;
-        done += 1;
+        times.push(one.elapsed());
     }
-    Ok(rate(done, began.elapsed()))
+    times.sort();
+    Ok(times)
 }
 
 /// 64 producers, one committer that takes what has gathered, writes it at once and syncs once: the ceiling for any
@@ -433,63 +415,4 @@ fn appends_grouped(work: &Path, phase: Duration) -> anyhow::Result<f64> {
         anyhow::Ok(())
     })?;
     Ok(rate(done, began.elapsed()))
-}
-
-// --- Figures -------------------------------------------------------------------------------------------------------
-
-#[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
-fn rate(count: u64, took: Duration) -> f64 {
-    count as f64 / took.as_secs_f64().max(1e-9)
-}
-
-/// User and system time of the process so far; fields 14 and 15 of `stat`, counted after the name in parentheses.
-fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks: f64 = [11, 12].iter().filter_map(|at| fields.get(*at)?.parse::<f64>().ok()).sum();
-    let per_second = Command::new("getconf").arg("CLK_TCK").output()?;
-    let per_second: f64 = String::from_utf8(per_second.stdout)?.trim().parse().context("getconf CLK_TCK")?;
-    Ok(ticks / per_second)
-}
-
-fn proc_status_kib(pid: u32, field: &str) -> anyhow::Result<f64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix(field)).context("no such field")?;
-    line.split_whitespace().next().context("an empty field")?.parse().context("not a number")
-}
-
-#[derive(Default)]
-struct Table(Vec<Row>);
-
-struct Row {
-    name: String,
-    value: f64,
-    unit: &'static str,
-    baseline: Option<(&'static str, f64)>,
-}
-
-impl Table {
-    fn row(&mut self, name: &str, value: f64, unit: &'static str, baseline: Option<(&'static str, f64)>) {
-        self.0.push(Row { name: name.to_owned(), value, unit, baseline });
-    }
-
-    fn print(&self) {
-        for row in &self.0 {
-            let decimals = if row.value >= 100.0 || row.value == 0.0 { 0 } else { 2 };
-            let ratio = row.ratio().map_or_else(String::new, |(ratio, name)| format!("  {ratio:.2} x {name}"));
-            println!("{:<42} {:>10.decimals$} {:<18}{ratio}", row.name, row.value, row.unit);
-        }
-        println!();
-        for row in &self.0 {
-            let (ratio, to) = row.ratio().unzip();
-            let name = row.name.trim();
-            println!("{}", json!({"name": name, "value": row.value, "unit": row.unit, "ratio": ratio, "to": to}));
-        }
-    }
-}
-
-impl Row {
-    fn ratio(&self) -> Option<(f64, &'static str)> {
-        self.baseline.map(|(name, value)| (self.value / value.max(1e-9), name))
-    }
 }

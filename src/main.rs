@@ -6,6 +6,10 @@ use postrider::config::paths::process_environment;
 use postrider::daemon::{self, ServeError, ServeFlags};
 use postrider::demo::World;
 
+/// The C library's keeps what was freed in pieces, and makes the threads wait for each other.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> std::process::ExitCode {
     // Fails only if one is installed already, and then there is one.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -16,8 +16,9 @@ use url::Url;
 use super::connection::Connection;
 use super::tls::TlsProfile;
 
-/// A webhook's receivers are one origin, but for a moment after its URL is edited two.
-const PER_KEY_MAX: usize = 8;
+/// As many as a webhook with a high limit has under way: fewer would be dialled anew all the time. A webhook's receivers are one
+/// origin, but for a moment after its URL is edited two.
+const PER_KEY_MAX: usize = 64;
 const IDLE_MAX: usize = 1024;
 const IDLE_TIME_MAX: Duration = Duration::from_secs(30);
 const SWEEP_EVERY: Duration = Duration::from_secs(5);

@@ -5,10 +5,11 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-
-use sled::Tree;
+use std::sync::PoisonError;
 
 use super::rows::{self, ATTEMPTS_INLINE, AttemptRow, DeliveryParts, DeliveryRow, EventRow};
+use super::runs::{Kind, Runs};
+use super::shelf::Change;
 use super::{Index, Pending, Result, contained};
 use crate::domain::attempt::Attempt;
 use crate::domain::audit::AuditRecord;
@@ -33,8 +34,15 @@ struct Changed {
     is_new: bool,
 }
 
-/// A key and its new row; `None` removes it.
-type Change = (Vec<u8>, Option<Vec<u8>>);
+/// Where a row goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Place {
+    Log(Home),
+    CarriedReferences,
+    Pending,
+    Versions,
+    Audit(Day),
+}
 
 /// Facts on their way into the index.
 #[derive(Debug)]
@@ -45,12 +53,11 @@ pub struct Batch<'a> {
     events: HashMap<EventId, (Home, EventRow)>,
     deliveries: HashMap<DeliveryId, Changed>,
     /// Inserts (and removals) of other rows.
-    others: HashMap<String, Vec<Change>>,
+    others: HashMap<Place, Vec<Change>>,
+    /// What its events are found by.
+    found_by: Vec<(Kind, Day, Vec<u8>, Vec<u8>)>,
     facts: usize,
 }
-
-/// sled's own batch is a hash map: larger ones are written in random order.
-const ROWS_PER_WRITE: usize = 128;
 
 impl Index {
     /// Begins a batch. `catching_up` when facts may have been applied before.
@@ -62,6 +69,7 @@ impl Index {
             events: HashMap::new(),
             deliveries: HashMap::new(),
             others: HashMap::new(),
+            found_by: Vec::new(),
             facts: 0,
         }
     }
@@ -96,7 +104,7 @@ impl Batch<'_> {
         if let Some(known) = &event.idempotency {
             let key = rows::idempotency_key(&event.token, &known.key);
             let row = rows::idempotency_row(&key, event.id, known.digest);
-            self.other(format!("idem.{}", event.created_at().day()), key, Some(row));
+            self.found_by.push((Kind::Idempotency, event.created_at().day(), key, row));
         }
         let targets = targets.iter().map(|target| (target, Delivery::accepted(event.created_at())));
         let skipped = skipped.iter().map(|target| (target, Delivery::skipped()));
@@ -136,7 +144,7 @@ impl Batch<'_> {
         self.drop_pending_of_nothing(id);
         if let Some((home, key, older)) = overflow {
             let row = rows::encode(&key, &older);
-            self.other(log_name(home), key.to_vec(), Some(row));
+            self.other(Place::Log(home), key.to_vec(), Some(row));
         }
         Ok(())
     }
@@ -157,7 +165,7 @@ impl Batch<'_> {
     /// A delivery whose row is gone, with its day or by damage, is not pending either.
     fn drop_pending_of_nothing(&mut self, id: DeliveryId) {
         if !self.deliveries.contains_key(&id) {
-            self.other("pending".to_owned(), id.to_bytes().to_vec(), None);
+            self.other(Place::Pending, id.to_bytes().to_vec(), None);
         }
     }
 
@@ -174,12 +182,10 @@ impl Batch<'_> {
     ) -> Result<()> {
         self.facts += 1;
         let old_home = Home::Day(event.created_at().day());
-        if let Some(tree) = self.index.existing(&log_name(old_home))? {
-            for item in tree.scan_prefix(event.id.as_bytes()) {
-                self.other(log_name(old_home), item?.0.to_vec(), None);
-            }
-            for reference in event.references.as_slice() {
-                self.other(reference_name(old_home), rows::reference_key(reference, event.id), None);
+        // What it was found by there goes with the day: without its row, it finds nothing.
+        if let Some(shelf) = contained(|| self.index.existing(&log_name(old_home)))? {
+            for item in contained(|| shelf.prefixed(event.id.as_bytes())?.collect::<Result<Vec<_>>>())? {
+                self.other(Place::Log(old_home), item.0.to_vec(), None);
             }
         }
         // What was skipped and then taken by its receiver after all counts as a delivery from now on.
@@ -199,7 +205,7 @@ impl Batch<'_> {
             while attempts.len() > ATTEMPTS_INLINE * 2 {
                 let older: Vec<AttemptRow> = attempts.drain(..ATTEMPTS_INLINE).collect();
                 let key = rows::chunk_key(id, older_chunks);
-                self.other(log_name(Home::Carried), key.to_vec(), Some(rows::encode(&key, &older)));
+                self.other(Place::Log(Home::Carried), key.to_vec(), Some(rows::encode(&key, &older)));
                 older_chunks += 1;
             }
             let parts = DeliveryParts::from(delivery);
@@ -214,7 +220,7 @@ impl Batch<'_> {
         self.facts += 1;
         let key = rows::version_key(webhook, version);
         let row = rows::seal_keyed(&key, body.to_vec());
-        self.other("versions".to_owned(), key, Some(row));
+        self.other(Place::Versions, key, Some(row));
     }
 
     /// Somebody did something; `sequence` tells entries of the same instant apart.
@@ -222,7 +228,7 @@ impl Batch<'_> {
         self.facts += 1;
         let key = rows::audit_key(record.at, sequence);
         let row = rows::audit_row(&key, record);
-        self.other(format!("audit.{}", record.at.day()), key.to_vec(), Some(row));
+        self.other(Place::Audit(record.at.day()), key.to_vec(), Some(row));
     }
 
     /// Removes a carried event whose time is up.
@@ -231,11 +237,11 @@ impl Batch<'_> {
     /// When the index can not be read.
     pub fn forget_carried(&mut self, event: &Event) -> Result<()> {
         self.facts += 1;
-        for item in self.index.carried.scan_prefix(event.id.as_bytes()) {
-            self.other(log_name(Home::Carried), item?.0.to_vec(), None);
+        for item in contained(|| self.index.carried.prefixed(event.id.as_bytes())?.collect::<Result<Vec<_>>>())? {
+            self.other(Place::Log(Home::Carried), item.0.to_vec(), None);
         }
         for reference in event.references.as_slice() {
-            self.other(reference_name(Home::Carried), rows::reference_key(reference, event.id), None);
+            self.other(Place::CarriedReferences, rows::reference_key(reference, event.id), None);
         }
         Ok(())
     }
@@ -249,7 +255,7 @@ impl Batch<'_> {
         let events: Vec<_> = self.events.drain().collect();
         for (id, (home, row)) in events {
             let key = id.as_bytes();
-            self.other(log_name(home), key.to_vec(), Some(rows::encode(key, &row)));
+            self.other(Place::Log(home), key.to_vec(), Some(rows::encode(key, &row)));
         }
         let deliveries: Vec<_> = self.deliveries.drain().collect();
         for (id, changed) in deliveries {
@@ -258,18 +264,30 @@ impl Batch<'_> {
             let webhook = WebhookId::from_bytes(changed.row.webhook);
             if delivery.due_at().is_some() {
                 let pending = Pending { id, webhook, location: changed.location, delivery };
-                self.other("pending".to_owned(), key.to_vec(), Some(rows::pending_row(&key, &pending)));
+                self.other(Place::Pending, key.to_vec(), Some(rows::pending_row(&key, &pending)));
             } else if !changed.is_new {
-                self.other("pending".to_owned(), key.to_vec(), None);
+                self.other(Place::Pending, key.to_vec(), None);
             }
-            self.other(log_name(changed.home), key.to_vec(), Some(rows::encode(&key, &changed.row)));
+            self.other(Place::Log(changed.home), key.to_vec(), Some(rows::encode(&key, &changed.row)));
         }
         contained(|| {
-            for (name, rows) in std::mem::take(&mut self.others) {
-                write_rows(&index.tree(&name)?, rows)?;
+            let _writing = index.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            for (place, rows) in std::mem::take(&mut self.others) {
+                match place {
+                    Place::Log(Home::Carried) => index.carried.apply(rows)?,
+                    Place::Log(home) => index.shelf(&log_name(home))?.apply(rows)?,
+                    Place::CarriedReferences => index.carried_refs.apply(rows)?,
+                    Place::Pending => index.pending.apply(rows)?,
+                    Place::Versions => index.versions.apply(rows)?,
+                    Place::Audit(day) => index.shelf(&format!("audit.{day}"))?.apply(rows)?,
+                }
             }
+            let recent = index.runs.add(std::mem::take(&mut self.found_by));
             if let Some(position) = position {
-                index.meta.insert("position", rows::encode(b"position", &position))?;
+                index.moved_on(position);
+                if Runs::is_much(recent) || index.is_far_ahead() {
+                    index.save()?;
+                }
             }
             Ok(())
         })
@@ -279,7 +297,10 @@ impl Batch<'_> {
         for reference in event.references.as_slice() {
             let key = rows::reference_key(reference, event.id);
             let row = rows::seal_keyed(&key, Vec::new());
-            self.other(reference_name(home), key, Some(row));
+            match home {
+                Home::Day(day) => self.found_by.push((Kind::Reference, day, key, row)),
+                Home::Carried => self.other(Place::CarriedReferences, key, Some(row)),
+            }
         }
         self.events.insert(event.id, (home, row));
     }
@@ -311,32 +332,15 @@ impl Batch<'_> {
         }
     }
 
-    fn other(&mut self, tree: String, key: Vec<u8>, row: Option<Vec<u8>>) {
-        self.others.entry(tree).or_default().push((key, row));
+    fn other(&mut self, place: Place, key: Vec<u8>, row: Option<Vec<u8>>) {
+        self.others.entry(place).or_default().push((key, row));
     }
-}
-
-fn write_rows(tree: &Tree, mut rows: Vec<Change>) -> Result<()> {
-    // In key order the tree's pages are visited once. Stable, so of two changes to a row the later wins.
-    rows.sort_by(|a, b| a.0.cmp(&b.0));
-    let mut rows = rows.into_iter().peekable();
-    while rows.peek().is_some() {
-        let mut batch = sled::Batch::default();
-        for (key, row) in rows.by_ref().take(ROWS_PER_WRITE) {
-            match row {
-                Some(row) => batch.insert(key, row),
-                None => batch.remove(key),
-            }
-        }
-        tree.apply_batch(batch)?;
-    }
-    Ok(())
 }
 
 fn stored_delivery(index: &Index, id: DeliveryId) -> Result<Option<(Home, DeliveryRow)>> {
     let key = id.to_bytes();
     let day = Home::Day(id.event.created_at().day());
-    if let Some(row) = index.existing(&log_name(day))?.map(|tree| tree.get(key)).transpose()?.flatten() {
+    if let Some(row) = index.existing(&log_name(day))?.map(|shelf| shelf.get(key)).transpose()?.flatten() {
         return Ok(Some((day, rows::decode(&key, &row, "a delivery")?)));
     }
     match index.carried.get(key)? {
@@ -347,7 +351,7 @@ fn stored_delivery(index: &Index, id: DeliveryId) -> Result<Option<(Home, Delive
 
 fn stored_location(index: &Index, home: Home, event: EventId) -> Result<Option<(u64, u32, u32)>> {
     let key = event.as_bytes();
-    match index.tree(&log_name(home))?.get(key)? {
+    match index.shelf(&log_name(home))?.get(key)? {
         Some(row) => Ok(Some(rows::decode::<EventRow>(key, &row, "an event")?.location)),
         None => Ok(None),
     }
@@ -357,12 +361,5 @@ fn log_name(home: Home) -> String {
     match home {
         Home::Day(day) => format!("log.{day}"),
         Home::Carried => "carried".to_owned(),
-    }
-}
-
-fn reference_name(home: Home) -> String {
-    match home {
-        Home::Day(day) => format!("ref.{day}"),
-        Home::Carried => "carried.ref".to_owned(),
     }
 }

@@ -4,6 +4,7 @@
 //! id. Invariant: a page goes on exactly where the one before it stopped, whatever was added since.
 
 use super::rows;
+use super::walk::Order;
 use super::{Index, Result, contained};
 use crate::domain::audit::AuditRecord;
 use crate::domain::id::WebhookId;
@@ -59,10 +60,10 @@ impl Index {
             let mut looked_at = 0;
             for day in self.days_with(&["audit."]) {
                 let outside = rows::audit_key(day.end(), 0) <= first || rows::audit_key(day.start(), 0) >= end;
-                let Some(tree) = self.existing(&format!("audit.{day}"))?.filter(|_| !outside && first < end) else {
+                let Some(shelf) = self.existing(&format!("audit.{day}"))?.filter(|_| !outside && first < end) else {
                     continue;
                 };
-                for item in tree.range(first..end).rev() {
+                for item in shelf.range(&first, Some(&end), Order::NewestFirst)? {
                     let (key, row) = item?;
                     let record = rows::audit_from(&key, &row)?;
                     if query.matches(&record) {

@@ -4,28 +4,30 @@
 //! idempotency keys were used; never a payload, and nothing that is not in the journal. It does
 //! not repair itself: whatever is wrong with it, it is moved aside and built anew from the journal.
 //!
-//! Invariants: the position is written after the rows it covers, so applying records from it
-//! onwards, some of them twice, gives the same rows; every row carries a checksum; rows stay
-//! small, because sled keeps large values in files that it never syncs.
+//! Invariants: the position is written after the rows it covers, and seldom, so applying records
+//! from it onwards, many of them twice, gives the same rows; every row carries a checksum; rows
+//! stay small, because sled keeps large values in files that it never syncs.
 //!
 //! ```text
-//! log.2026-11-23   event 16            -> EventRow
-//!                  event 16 ordinal 2  -> DeliveryRow, with its newest attempts
-//!                  … chunk 1           -> older attempts, 16 at a time
-//! ref.2026-11-23   reference 00 event  -> (checksum only)
-//! idem.2026-11-23  token 00 key        -> event, digest
-//! audit.2026-11-23 millis 8 sequence 8 -> AuditRow
-//! carried, carried.ref                 as log and ref, for events that outlived their day
-//! pending          event ordinal       -> PendingRow
-//! versions         webhook version     -> the webhook as it was then
-//! meta             format, position
+//! log.2026-11-23         event 16            -> EventRow
+//!                        event 16 ordinal 2  -> DeliveryRow, with its newest attempts
+//!                        … chunk 1           -> older attempts, 16 at a time
+//! ref.2026-11-23.000000  reference 00 event  -> (checksum only); the first run of the day
+//! idem.2026-11-23.000000 token 00 key        -> event, digest
+//! audit.2026-11-23       millis 8 sequence 8 -> AuditRow
+//! carried, carried.ref                       as log and ref, for events that outlived their day
+//! pending                event ordinal       -> PendingRow
+//! versions               webhook version     -> the webhook as it was then
+//! meta                   format, position    (not in packs)
 //! ```
 
 mod apply;
 mod audit;
 mod query;
 mod rows;
+mod runs;
 pub mod session;
+mod shelf;
 mod walk;
 
 pub use apply::Batch;
@@ -37,7 +39,8 @@ pub use walk::{Order, Page, Walk};
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError, RwLock};
 
 use sled::Tree;
 
@@ -45,9 +48,11 @@ use crate::domain::delivery::Delivery;
 use crate::domain::event::Location;
 use crate::domain::id::{DeliveryId, EventId, WebhookId};
 use crate::domain::time::{Day, Timestamp};
+use runs::{Kind, Runs};
+use shelf::Shelf;
 
 /// Changes whenever rows written by an older version could be misread.
-const FORMAT: &[u8] = b"postrider index 2";
+const FORMAT: &[u8] = b"postrider index 3";
 
 /// What a caller of the index can react to.
 #[derive(Debug, thiserror::Error)]
@@ -94,14 +99,24 @@ pub struct Pending {
 #[derive(Debug)]
 pub struct Index {
     db: sled::Db,
-    /// Handles of the trees that are known to exist: asking sled for all names is slow.
-    trees: RwLock<HashMap<String, Tree>>,
+    /// Shelves that are known to exist: asking sled for all names is slow.
+    shelves: RwLock<HashMap<String, Shelf>>,
     meta: Tree,
-    pending: Tree,
-    versions: Tree,
-    carried: Tree,
-    carried_refs: Tree,
+    pending: Shelf,
+    versions: Shelf,
+    carried: Shelf,
+    carried_refs: Shelf,
+    runs: Runs,
+    /// One writer at a time: two that change a pack would each write what the other does not know.
+    writing: Mutex<()>,
+    /// The sequence up to which the journal is applied.
+    position: AtomicU64,
+    /// The same as it is written: what an index that was not closed begins from.
+    saved: AtomicU64,
 }
+
+/// Sequences that an index which was not closed applies again, at most: a moment's work.
+const UNSAVED_MAX: u64 = 40_000;
 
 /// Runs what may panic on damage, and turns the panic into an error.
 fn contained<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
@@ -121,12 +136,7 @@ impl Index {
     pub fn open(directory: &Path, cache_bytes: u64) -> Result<Self> {
         remove_unfinished_snapshots(directory);
         contained(|| {
-            let db = sled::Config::new()
-                .path(directory)
-                .cache_capacity(cache_bytes)
-                .mode(sled::Mode::HighThroughput)
-                .flush_every_ms(Some(500))
-                .open()?;
+            let db = opened(directory, cache_bytes)?;
             let meta = db.open_tree("meta")?;
             match meta.get("format")? {
                 Some(format) if format == FORMAT => {}
@@ -137,27 +147,59 @@ impl Index {
                     meta.insert("format", FORMAT)?;
                 }
             }
+            let position = match meta.get("position")? {
+                None => 0,
+                Some(row) => rows::decode(b"position", &row, "the position")?,
+            };
+            let shelf = |name: &str| Ok::<_, IndexError>(Shelf::new(db.open_tree(name)?));
             Ok(Self {
-                trees: RwLock::new(HashMap::new()),
+                shelves: RwLock::new(HashMap::new()),
                 meta,
-                pending: db.open_tree("pending")?,
-                versions: db.open_tree("versions")?,
-                carried: db.open_tree("carried")?,
-                carried_refs: db.open_tree("carried.ref")?,
+                pending: shelf("pending")?,
+                versions: shelf("versions")?,
+                carried: shelf("carried")?,
+                carried_refs: shelf("carried.ref")?,
+                runs: Runs::open(&db)?,
+                writing: Mutex::default(),
+                position: AtomicU64::new(position),
+                saved: AtomicU64::new(position),
                 db,
             })
         })
     }
 
-    /// The sequence up to which the journal is applied; 0 in a new index.
+    /// Makes sure that damage to an index that was closed will be noticed. What sled wrote since it was opened, it reads once more
+    /// when it is opened again, and passes over what does not check out as if it had never been. What it has in a snapshot it
+    /// looks for, and a snapshot is written after opening.
     ///
     /// # Errors
-    /// When the index can not be read.
-    pub fn position(&self) -> Result<u64> {
-        contained(|| match self.meta.get("position")? {
-            None => Ok(0),
-            Some(row) => rows::decode(b"position", &row, "the position"),
-        })
+    /// When the index can not be read or written.
+    pub fn settle(directory: &Path, cache_bytes: u64) -> Result<()> {
+        contained(|| opened(directory, cache_bytes).map(drop))
+    }
+
+    /// The sequence up to which the journal is applied; 0 in a new index.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.position.load(Ordering::Acquire)
+    }
+
+    fn moved_on(&self, position: u64) {
+        self.position.store(position, Ordering::Release);
+    }
+
+    /// Whether so much was applied since the position was written that it should be again.
+    fn is_far_ahead(&self) -> bool {
+        self.position().saturating_sub(self.saved.load(Ordering::Relaxed)) >= UNSAVED_MAX
+    }
+
+    /// Writes what was kept in memory, and then the position.
+    fn save(&self) -> Result<()> {
+        let position = self.position();
+        self.runs.write(&self.db)?;
+        self.meta.insert("position", rows::encode(b"position", &position))?;
+        self.saved.store(position, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Everything that is still to be sent, in order of acceptance.
@@ -166,7 +208,7 @@ impl Index {
     /// When the index can not be read, or `each` says so.
     pub fn pending(&self, mut each: impl FnMut(Pending)) -> Result<()> {
         contained(|| {
-            for item in &self.pending {
+            for item in self.pending.iter()? {
                 let (key, row) = item?;
                 each(rows::pending_from(&key, &row)?);
             }
@@ -180,7 +222,7 @@ impl Index {
     /// When the index can not be read.
     pub fn oldest_pending(&self, of: &dyn Fn(WebhookId) -> bool) -> Result<Option<Timestamp>> {
         contained(|| {
-            for item in &self.pending {
+            for item in self.pending.iter()? {
                 let (key, row) = item?;
                 let pending = rows::pending_from(&key, &row)?;
                 if of(pending.webhook) {
@@ -202,7 +244,7 @@ impl Index {
     ) -> Result<HashMap<WebhookId, Timestamp>> {
         contained(|| {
             let mut oldest = HashMap::new();
-            for item in self.pending.iter().take(budget) {
+            for item in self.pending.iter()?.take(budget) {
                 if wanted.is_empty() {
                     break;
                 }
@@ -232,18 +274,22 @@ impl Index {
         })
     }
 
+    /// Whether an idempotency key may have been used; `false` is certain, and never waits for the disk.
+    #[must_use]
+    pub fn may_know(&self, token: &str, key: &str, now: Timestamp) -> bool {
+        let key = rows::idempotency_key(token, key);
+        last_days(now).into_iter().any(|day| self.runs.may_be_used(day, &key))
+    }
+
     /// The event that was posted with an idempotency key, and the digest of what was posted.
     ///
     /// # Errors
     /// When the index can not be read.
     pub fn idempotency(&self, token: &str, key: &str, now: Timestamp) -> Result<Option<(EventId, [u8; 16])>> {
         contained(|| {
-            let today = now.day();
-            let yesterday = Day::from_number(today.number().saturating_sub(1));
-            for day in [today, yesterday] {
-                let Some(tree) = self.existing(&format!("idem.{day}"))? else { continue };
-                let key = rows::idempotency_key(token, key);
-                if let Some(row) = tree.get(&key)? {
+            let key = rows::idempotency_key(token, key);
+            for day in last_days(now) {
+                if let Some(row) = self.runs.get(Kind::Idempotency, day, &key)? {
                     return rows::idempotency_from(&key, &row).map(Some);
                 }
             }
@@ -280,9 +326,12 @@ impl Index {
     /// When the index can not be written.
     pub fn drop_day(&self, day: Day) -> Result<()> {
         contained(|| {
+            let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
             self.drop_tree(&format!("log.{day}"))?;
-            self.drop_tree(&format!("ref.{day}"))?;
-            self.drop_tree(&format!("audit.{day}"))
+            self.runs.drop_days(&self.db, Kind::Reference, |of| of == day)?;
+            self.drop_tree(&format!("audit.{day}"))?;
+            // What is gone must not be applied again.
+            self.save()
         })
     }
 
@@ -291,16 +340,7 @@ impl Index {
     /// # Errors
     /// When the index can not be written.
     pub fn drop_idempotency_before(&self, day: Day) -> Result<()> {
-        contained(|| {
-            for name in self.db.tree_names() {
-                let Ok(name) = std::str::from_utf8(&name) else { continue };
-                let of_day = name.strip_prefix("idem.").and_then(Day::parse);
-                if of_day.is_some_and(|of_day| of_day < day) {
-                    self.drop_tree(name)?;
-                }
-            }
-            Ok(())
-        })
+        contained(|| self.runs.drop_days(&self.db, Kind::Idempotency, |of| of < day))
     }
 
     /// Bytes of the index on disk.
@@ -309,12 +349,15 @@ impl Index {
         self.db.size_on_disk().unwrap_or_default()
     }
 
-    /// Waits until what was applied has left the process.
+    /// Writes what was kept in memory and waits until all of it has left the process.
     ///
     /// # Errors
     /// When the index can not be written.
     pub fn flush(&self) -> Result<()> {
-        contained(|| Ok(self.db.flush().map(|_| ())?))
+        contained(|| {
+            self.save()?;
+            Ok(self.db.flush().map(|_| ())?)
+        })
     }
 
     /// Reads every row and checks it. Returns how many there are.
@@ -325,13 +368,12 @@ impl Index {
         contained(|| {
             let mut checked = 0;
             for name in self.db.tree_names() {
-                if &*name == b"__sled__default" {
+                if &*name == b"__sled__default" || &*name == b"meta" {
                     continue;
                 }
-                for item in &self.db.open_tree(&name)? {
+                for item in Shelf::new(self.db.open_tree(&name)?).iter()? {
                     let (key, row) = item?;
-                    let format = &*name == b"meta" && key == b"format";
-                    if !format && rows::unseal_keyed(&key, &row).is_none() {
+                    if rows::unseal_keyed(&key, &row).is_none() {
                         let text = format!("a row of {} does not check out", String::from_utf8_lossy(&name));
                         return Err(IndexError::Damaged(text));
                     }
@@ -342,30 +384,41 @@ impl Index {
         })
     }
 
-    fn existing(&self, name: &str) -> Result<Option<Tree>> {
-        if let Some(known) = self.trees.read().unwrap_or_else(PoisonError::into_inner).get(name) {
+    fn existing(&self, name: &str) -> Result<Option<Shelf>> {
+        if let Some(known) = self.shelves.read().unwrap_or_else(PoisonError::into_inner).get(name) {
             return Ok(Some(known.clone()));
         }
         if self.db.tree_names().iter().any(|known| known == name.as_bytes()) {
-            return self.tree(name).map(Some);
+            return self.shelf(name).map(Some);
         }
         Ok(None)
     }
 
-    fn tree(&self, name: &str) -> Result<Tree> {
-        if let Some(known) = self.trees.read().unwrap_or_else(PoisonError::into_inner).get(name) {
+    fn shelf(&self, name: &str) -> Result<Shelf> {
+        if let Some(known) = self.shelves.read().unwrap_or_else(PoisonError::into_inner).get(name) {
             return Ok(known.clone());
         }
-        let tree = self.db.open_tree(name)?;
-        self.trees.write().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), tree.clone());
-        Ok(tree)
+        let shelf = Shelf::new(self.db.open_tree(name)?);
+        self.shelves.write().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), shelf.clone());
+        Ok(shelf)
     }
 
     fn drop_tree(&self, name: &str) -> Result<()> {
-        self.trees.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.shelves.write().unwrap_or_else(PoisonError::into_inner).remove(name);
         self.db.drop_tree(name)?;
         Ok(())
     }
+}
+
+fn opened(directory: &Path, cache_bytes: u64) -> Result<sled::Db> {
+    let config = sled::Config::new().path(directory).cache_capacity(cache_bytes);
+    Ok(config.mode(sled::Mode::HighThroughput).flush_every_ms(Some(500)).open()?)
+}
+
+/// The days in which a key that still counts can have been used.
+fn last_days(now: Timestamp) -> [Day; 2] {
+    let today = now.day();
+    [today, Day::from_number(today.number().saturating_sub(1))]
 }
 
 /// A snapshot that was being written when the disk filled up makes every later open fail, though

@@ -6,9 +6,8 @@
 
 use std::sync::Arc;
 
-use sled::Tree;
-
 use super::rows::{self, AttemptRow, DeliveryRow, EventRow};
+use super::shelf::{Rows, Shelf};
 use super::walk::{Budget, Events, Next, Order, Page, Walk};
 use super::{Index, Result, contained};
 use crate::domain::attempt::{Attempt, Class};
@@ -96,14 +95,13 @@ impl Index {
     pub fn deliveries(&self, query: &Query, walk: Walk, mut also: impl FnMut(&Found) -> bool) -> Result<Page<Found>> {
         let mut rows = Vec::new();
         let mut budget = Budget::new(walk.budget);
-        self.walk_events(query, &walk, |event, tree| {
+        self.walk_events(query, &walk, |event, shelf| {
             let id = event.event.id;
             if event.deliveries() == 0 || !query.matches_event(&event) {
                 return Ok(budget.spend(walk.order.behind(id), false));
             }
             let event = Arc::new(event);
-            let mut items = rows_beyond(tree, id, &walk);
-            while let Some(item) = walk.order.step(&mut items) {
+            for item in rows_beyond(shelf, id, &walk)? {
                 let (key, row) = item?;
                 // Older attempts have longer keys.
                 let Some(delivery) = DeliveryId::from_bytes(&key) else { continue };
@@ -146,14 +144,14 @@ impl Index {
     /// When the index can not be read.
     pub fn delivery(&self, id: DeliveryId) -> Result<Option<Found>> {
         contained(|| {
-            let Some((tree, event)) = self.find_event(id.event)? else { return Ok(None) };
+            let Some((shelf, event)) = self.find_event(id.event)? else { return Ok(None) };
             let key = id.to_bytes();
-            let Some(row) = tree.get(key)? else { return Ok(None) };
+            let Some(row) = shelf.get(key)? else { return Ok(None) };
             let row: DeliveryRow = rows::decode(&key, &row, "a delivery")?;
             let mut older = Vec::new();
             for chunk in 0..row.older_chunks {
                 let key = rows::chunk_key(id, chunk);
-                if let Some(row) = tree.get(key)? {
+                if let Some(row) = shelf.get(key)? {
                     let attempts: Vec<AttemptRow> = rows::decode(&key, &row, "older attempts")?;
                     older.extend(attempts);
                 }
@@ -192,13 +190,13 @@ impl Index {
     /// When the index can not be read.
     pub fn each_event(&self, day: Option<Day>, mut each: impl FnMut(&Arc<FoundEvent>, &[Found])) -> Result<()> {
         contained(|| {
-            let tree = match day {
+            let shelf = match day {
                 Some(day) => self.existing(&format!("log.{day}"))?,
                 None => Some(self.carried.clone()),
             };
             let mut current: Option<Arc<FoundEvent>> = None;
             let mut deliveries: Vec<Found> = Vec::new();
-            for item in tree.iter().flat_map(Tree::iter) {
+            for item in shelf.iter().map(Shelf::iter).collect::<Result<Vec<_>>>()?.into_iter().flatten() {
                 let (key, row) = item?;
                 if let Ok(id) = <[u8; 16]>::try_from(&*key) {
                     if let Some(event) = current.take() {
@@ -218,11 +216,11 @@ impl Index {
         })
     }
 
-    fn find_event(&self, id: EventId) -> Result<Option<(Tree, FoundEvent)>> {
+    fn find_event(&self, id: EventId) -> Result<Option<(Shelf, FoundEvent)>> {
         let day = self.existing(&format!("log.{}", id.created_at().day()))?;
-        for tree in day.into_iter().chain([self.carried.clone()]) {
-            if let Some(row) = tree.get(id.as_bytes())? {
-                return Ok(Some((tree, event_from(id, &row)?)));
+        for shelf in day.into_iter().chain([self.carried.clone()]) {
+            if let Some(row) = shelf.get(id.as_bytes())? {
+                return Ok(Some((shelf, event_from(id, &row)?)));
             }
         }
         Ok(None)
@@ -234,12 +232,12 @@ impl Index {
         &self,
         query: &Query,
         walk: &Walk,
-        mut each: impl FnMut(FoundEvent, &Tree) -> Result<Next>,
+        mut each: impl FnMut(FoundEvent, &Shelf) -> Result<Next>,
     ) -> Result<()> {
         contained(|| {
             let mut events = Events::new(self, query, walk)?;
-            while let Some((event, tree)) = events.next()? {
-                if each(event, &tree)?.is_stop() {
+            while let Some((event, shelf)) = events.next()? {
+                if each(event, &shelf)?.is_stop() {
                     break;
                 }
             }
@@ -249,15 +247,17 @@ impl Index {
 }
 
 /// The rows of an event's deliveries, as far as the walk has not passed them.
-fn rows_beyond(tree: &Tree, event: EventId, walk: &Walk) -> sled::Iter {
-    let start = DeliveryId { event, ordinal: 0 }.to_bytes();
-    let end = [&event.as_bytes()[..], &[0xff; 3]].concat();
-    match walk.from.filter(|from| from.event == event) {
-        None => tree.range(&start[..]..&end[..]),
-        Some(from) if walk.order == Order::NewestFirst => tree.range(&start[..]..&from.to_bytes()[..]),
-        // Its older attempts follow the row itself, and are passed over as all of these are.
-        Some(from) => tree.range([&from.to_bytes()[..], &[0]].concat()..end),
+fn rows_beyond(shelf: &Shelf, event: EventId, walk: &Walk) -> Result<Rows> {
+    let mut start = DeliveryId { event, ordinal: 0 }.to_bytes().to_vec();
+    let mut end = [&event.as_bytes()[..], &[0xff; 3]].concat();
+    if let Some(from) = walk.from.filter(|from| from.event == event) {
+        match walk.order {
+            Order::NewestFirst => end = from.to_bytes().to_vec(),
+            // Its older attempts follow the row itself, and are passed over as all of these are.
+            Order::OldestFirst => start = [&from.to_bytes()[..], &[0]].concat(),
+        }
     }
+    shelf.range(&start, Some(&end), walk.order)
 }
 
 pub(super) fn event_from(id: EventId, row: &[u8]) -> Result<FoundEvent> {

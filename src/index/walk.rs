@@ -5,10 +5,10 @@
 //! query's to say. Invariant: both directions pass the same rows, one in the reverse order of the
 //! other, and going on from any row passes exactly those beyond it.
 
-use sled::Tree;
-
 use super::query::{FoundEvent, Query, event_from};
 use super::rows;
+use super::runs::Kind;
+use super::shelf::{Rows, Shelf};
 use super::{Index, Result};
 use crate::domain::id::{DeliveryId, EventId};
 use crate::domain::time::Day;
@@ -39,13 +39,6 @@ impl Order {
         match self {
             Self::NewestFirst => first > second,
             Self::OldestFirst => first < second,
-        }
-    }
-
-    pub(super) fn step(self, rows: &mut sled::Iter) -> Option<sled::Result<(sled::IVec, sled::IVec)>> {
-        match self {
-            Self::NewestFirst => rows.next_back(),
-            Self::OldestFirst => rows.next(),
         }
     }
 }
@@ -145,26 +138,22 @@ impl Range {
     }
 }
 
-/// The events of one tree that may match, in order.
+/// The events of one shelf that may match, in order.
 struct Candidates {
-    tree: Tree,
+    shelf: Shelf,
     from: From,
 }
 
 enum From {
-    /// All rows of the tree, those of deliveries among them.
-    Rows(Box<sled::Iter>),
+    /// All rows of the shelf, those of deliveries among them.
+    Rows(Box<Rows>),
     /// The events with a reference.
     Ids(std::vec::IntoIter<EventId>),
 }
 
 impl Candidates {
-    fn new(tree: Tree, refs: Option<&Tree>, query: &Query, range: &Range, order: Order) -> Result<Self> {
-        let ids = match (&query.reference, refs) {
-            (None, _) => None,
-            (Some(_), None) => Some(Vec::new()),
-            (Some(reference), Some(refs)) => ids_with_reference(refs, reference)?,
-        };
+    /// `ids` are those with the reference that is asked for, `None` when all of the shelf has to be looked at.
+    fn new(shelf: Shelf, ids: Option<Vec<EventId>>, range: &Range, order: Order) -> Result<Self> {
         let from = match ids {
             Some(mut ids) => {
                 ids.retain(|id| range.has(*id));
@@ -173,23 +162,22 @@ impl Candidates {
                 }
                 From::Ids(ids.into_iter())
             }
-            None if range.start < range.end => From::Rows(Box::new(tree.range(&range.start[..]..&range.end[..]))),
-            None => From::Ids(Vec::new().into_iter()),
+            None => From::Rows(Box::new(shelf.range(&range.start, Some(&range.end), order)?)),
         };
-        Ok(Self { tree, from })
+        Ok(Self { shelf, from })
     }
 
-    fn next(&mut self, order: Order) -> Result<Option<FoundEvent>> {
+    fn next(&mut self) -> Result<Option<FoundEvent>> {
         match &mut self.from {
             From::Ids(ids) => {
                 for id in ids {
-                    if let Some(row) = self.tree.get(id.as_bytes())? {
+                    if let Some(row) = self.shelf.get(id.as_bytes())? {
                         return event_from(id, &row).map(Some);
                     }
                 }
             }
             From::Rows(rows) => {
-                while let Some(item) = order.step(rows) {
+                for item in rows {
                     let (key, row) = item?;
                     if let Ok(id) = <[u8; 16]>::try_from(&*key) {
                         return event_from(EventId::from_bytes(id), &row).map(Some);
@@ -201,8 +189,8 @@ impl Candidates {
     }
 }
 
-/// An event and the tree that its deliveries are in.
-type Placed = (FoundEvent, Tree);
+/// An event and the shelf that its deliveries are on.
+type Placed = (FoundEvent, Shelf);
 
 /// Every event that may match, in order: those of the days, one day after the other, and among them
 /// the carried ones where their ids belong.
@@ -226,7 +214,9 @@ impl<'a> Events<'a> {
         if order == Order::OldestFirst {
             days.reverse();
         }
-        let carried = Candidates::new(index.carried.clone(), Some(&index.carried_refs), query, &range, order)?;
+        let wanted = query.reference.as_deref();
+        let with_reference = wanted.map(|reference| carried_with_reference(index, reference)).transpose()?.flatten();
+        let carried = Candidates::new(index.carried.clone(), with_reference, &range, order)?;
         let (days, of_day) = (days.into_iter(), None);
         let mut events =
             Self { index, query, order, range, days, of_day, carried, next_of_days: None, next_carried: None };
@@ -238,19 +228,20 @@ impl<'a> Events<'a> {
     fn of_days(&mut self) -> Result<Option<Placed>> {
         loop {
             if let Some(of_day) = &mut self.of_day
-                && let Some(event) = of_day.next(self.order)?
+                && let Some(event) = of_day.next()?
             {
-                return Ok(Some((event, of_day.tree.clone())));
+                return Ok(Some((event, of_day.shelf.clone())));
             }
             let Some(day) = self.days.next() else { return Ok(None) };
             let Some(log) = self.index.existing(&format!("log.{day}"))? else { continue };
-            let refs = self.index.existing(&format!("ref.{day}"))?;
-            self.of_day = Some(Candidates::new(log, refs.as_ref(), self.query, &self.range, self.order)?);
+            let wanted = self.query.reference.as_deref();
+            let ids = wanted.map(|reference| day_with_reference(self.index, day, reference)).transpose()?.flatten();
+            self.of_day = Some(Candidates::new(log, ids, &self.range, self.order)?);
         }
     }
 
     fn of_carried(&mut self) -> Result<Option<Placed>> {
-        Ok(self.carried.next(self.order)?.map(|event| (event, self.carried.tree.clone())))
+        Ok(self.carried.next()?.map(|event| (event, self.carried.shelf.clone())))
     }
 
     pub(super) fn next(&mut self) -> Result<Option<Placed>> {
@@ -277,16 +268,26 @@ impl<'a> Events<'a> {
 }
 
 /// Oldest first; `None` when there are too many to sort.
-fn ids_with_reference(refs: &Tree, reference: &str) -> Result<Option<Vec<EventId>>> {
+fn day_with_reference(index: &Index, day: Day, reference: &str) -> Result<Option<Vec<EventId>>> {
+    let keys = index.runs.keys(Kind::Reference, day, reference.as_bytes(), REFERENCES_PER_DAY_MAX)?;
+    Ok(keys.map(|keys| in_order(keys.iter().filter_map(|key| rows::event_of_reference(key)).collect())))
+}
+
+/// Oldest first; `None` when there are too many to sort.
+fn carried_with_reference(index: &Index, reference: &str) -> Result<Option<Vec<EventId>>> {
     let mut ids = Vec::new();
-    for item in refs.scan_prefix(reference.as_bytes()) {
+    for item in index.carried_refs.prefixed(reference.as_bytes())? {
         let (key, _) = item?;
         ids.extend(rows::event_of_reference(&key));
         if ids.len() > REFERENCES_PER_DAY_MAX {
             return Ok(None);
         }
     }
+    Ok(Some(in_order(ids)))
+}
+
+fn in_order(mut ids: Vec<EventId>) -> Vec<EventId> {
     ids.sort_unstable();
     ids.dedup();
-    Ok(Some(ids))
+    ids
 }

@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use super::disk::SegmentFile;
@@ -137,6 +138,8 @@ pub struct Committer {
     buffer: Vec<u8>,
     /// Facts that found the disk full and wait for room.
     overdue: VecDeque<Append>,
+    /// Where those who asked are told; `None` is here.
+    answers: Option<Handle>,
 }
 
 impl Committer {
@@ -159,7 +162,25 @@ impl Committer {
         open: Option<(u64, Segment, Box<dyn SegmentFile>)>,
     ) -> Self {
         let open = open.map(|(name, segment, file)| Open { name, segment, file });
-        Self { shared, queue, clock, options, next_sequence, image, open, buffer: Vec::new(), overdue: VecDeque::new() }
+        Self {
+            shared,
+            queue,
+            clock,
+            options,
+            next_sequence,
+            image,
+            open,
+            buffer: Vec::new(),
+            overdue: VecDeque::new(),
+            answers: None,
+        }
+    }
+
+    /// Tells those who asked from a task of this runtime, where they are. From a thread outside of it each of them would have to be
+    /// woken by itself.
+    #[must_use]
+    pub fn answering_on(self, answers: Option<Handle>) -> Self {
+        Self { answers, ..self }
     }
 
     /// Commits until the journal is closed, or every handle is gone.
@@ -377,11 +398,16 @@ impl Committer {
         let mut asked = committed.iter().filter(|one| !matches!(*one.record, Record::Snapshot { .. }));
         // Not the one before the next: after a cut some were skipped.
         let last = *self.shared.committed.borrow();
-        for append in batch {
+        let results = batch.into_iter().filter_map(|append| {
             let result = if append.record.is_some() { asked.next().cloned() } else { Some(marker(last)) };
-            if let Some(result) = result {
-                append.finish(Ok(result));
+            result.filter(|_| append.done.is_some()).map(|result| (append, result))
+        });
+        let answers: Vec<(Append, Committed)> = results.collect();
+        match &self.answers {
+            Some(runtime) if !answers.is_empty() => {
+                drop(runtime.spawn(async move { tell(answers) }));
             }
+            _ => tell(answers),
         }
     }
 
@@ -448,6 +474,12 @@ fn marker(sequence: u64) -> Committed {
     let location = Location { segment: 0, offset: 0, length: 0 };
     let record = Record::Snapshot { at: crate::domain::time::Timestamp::default(), image: ConfigImage::default() };
     Committed { sequence, location, record: Arc::new(record) }
+}
+
+fn tell(answers: Vec<(Append, Committed)>) {
+    for (append, result) in answers {
+        append.finish(Ok(result));
+    }
 }
 
 fn refuse(batch: Vec<Append>, error: &JournalError) {

@@ -27,6 +27,7 @@ mod committer;
 mod disk;
 mod frame;
 mod reader;
+mod recent;
 mod record;
 mod recovery;
 mod wire;
@@ -44,13 +45,14 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::domain::event::Location;
 use crate::domain::time::Day;
+use recent::{NEIGHBOURS_BYTES, Neighbours, RecentPayloads};
 
 /// What a caller of the journal can react to.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -127,6 +129,7 @@ struct Shared {
     failure: Mutex<Option<Arc<str>>>,
     quarantined: AtomicU64,
     cache: Mutex<RecentPayloads>,
+    neighbours: Mutex<Neighbours>,
 }
 
 impl Shared {
@@ -152,34 +155,6 @@ impl Shared {
         self.failed.store(true, Ordering::Release);
         // Whoever waits for progress must notice that there will be none.
         self.committed.send_modify(|_| {});
-    }
-}
-
-/// Records of recently committed events, so that a healthy delivery never reads the disk.
-#[derive(Debug, Default)]
-struct RecentPayloads {
-    order: std::collections::VecDeque<Location>,
-    records: std::collections::HashMap<Location, Arc<Record>>,
-    bytes: usize,
-}
-
-impl RecentPayloads {
-    const BYTES_MAX: usize = 8 << 20;
-
-    fn put(&mut self, location: Location, record: Arc<Record>) {
-        let size = location.length as usize;
-        if size > Self::BYTES_MAX / 4 {
-            return;
-        }
-        self.bytes += size;
-        self.order.push_back(location);
-        self.records.insert(location, record);
-        while self.bytes > Self::BYTES_MAX {
-            let Some(oldest) = self.order.pop_front() else { break };
-            if self.records.remove(&oldest).is_some() {
-                self.bytes -= oldest.length as usize;
-            }
-        }
     }
 }
 
@@ -313,11 +288,20 @@ impl Journal {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(JournalError::Gone(location)),
             Err(error) => return Err(JournalError::io(&path)(error)),
         };
-        let mut bytes = vec![0; location.length as usize];
+        let length = location.length as usize;
+        let mut bytes = vec![0; length.max(NEIGHBOURS_BYTES)];
         let read = disk::read_full(&*file, &mut bytes, u64::from(location.offset)).map_err(JournalError::io(&path))?;
         bytes.truncate(read);
+        // What is not committed yet may be taken back, and other bytes written in its place.
+        let committed = self.segments_known().get(&location.segment).map_or(0, |segment| segment.length);
+        let kept =
+            usize::try_from(committed.saturating_sub(u64::from(location.offset))).unwrap_or(usize::MAX).min(read);
+        if kept > length {
+            self.neighbours().put(location, Bytes::copy_from_slice(bytes.get(..kept).unwrap_or_default()));
+        }
+        bytes.truncate(length);
         let bytes = Bytes::from(bytes);
-        match Frame::decode(&bytes).and_then(|frame| Record::decode(&frame)) {
+        match record_of(&bytes) {
             Some(record) => Ok(Arc::new(record)),
             None => {
                 self.quarantine(location.segment, u64::from(location.offset), &bytes);
@@ -338,7 +322,21 @@ impl Journal {
     /// The record if it is still in memory; never blocks on the disk.
     #[must_use]
     pub fn read_recent(&self, location: Location) -> Option<Arc<Record>> {
-        self.shared.cache.lock().unwrap_or_else(PoisonError::into_inner).records.get(&location).cloned()
+        if let Some(record) = self.shared.cache.lock().unwrap_or_else(PoisonError::into_inner).get(location) {
+            return Some(record);
+        }
+        // What has expired is gone, also when a neighbour was read before.
+        self.day_of(location.segment)?;
+        let bytes = self.neighbours().get(location)?;
+        record_of(&bytes).map(Arc::new)
+    }
+
+    fn segments_known(&self) -> RwLockReadGuard<'_, BTreeMap<u64, Segment>> {
+        self.shared.segments.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn neighbours(&self) -> MutexGuard<'_, Neighbours> {
+        self.shared.neighbours.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Every committed record with a sequence in `from..=to`, in order. Damaged stretches are
@@ -381,13 +379,13 @@ impl Journal {
     /// The segments there are, by first sequence.
     #[must_use]
     pub fn segments(&self) -> BTreeMap<u64, Segment> {
-        self.shared.segments.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.segments_known().clone()
     }
 
     /// The folder that holds a segment.
     #[must_use]
     pub fn day_of(&self, segment: u64) -> Option<Day> {
-        self.shared.segments.read().unwrap_or_else(PoisonError::into_inner).get(&segment).map(|known| known.day)
+        self.segments_known().get(&segment).map(|known| known.day)
     }
 
     /// Damaged stretches found so far, over all starts.
@@ -453,6 +451,10 @@ impl Journal {
     fn quarantine(&self, segment: u64, offset: u64, bytes: &[u8]) {
         recovery::quarantine(&self.shared, segment, offset, bytes);
     }
+}
+
+fn record_of(bytes: &Bytes) -> Option<Record> {
+    Frame::decode(bytes).and_then(|frame| Record::decode(&frame))
 }
 
 /// `<directory>/<day>/<first sequence, 20 digits>.seg`

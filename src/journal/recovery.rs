@@ -18,7 +18,7 @@ use super::committer::Committer;
 use super::disk::{Disk, SegmentFile};
 use super::frame::{FRAME_LENGTH, Frame};
 use super::reader::{Replayed, SegmentReader};
-use super::{ConfigImage, Journal, JournalError, RecentPayloads, Record, Segment, Shared, segment_name, segment_path};
+use super::{ConfigImage, Journal, JournalError, Record, Segment, Shared, segment_name, segment_path};
 use crate::clock::Clock;
 use crate::domain::time::Day;
 
@@ -90,7 +90,8 @@ impl Journal {
             failed: AtomicBool::new(false),
             failure: Mutex::new(None),
             quarantined: AtomicU64::new(quarantined),
-            cache: Mutex::new(RecentPayloads::default()),
+            cache: Mutex::default(),
+            neighbours: Mutex::default(),
         });
         let recovered = recover(&shared)?;
         let report = RecoveryReport {

@@ -103,7 +103,15 @@ impl Store {
         let claim = ReleaseOnDrop { keys: &self.shared.recent_keys, token: &token, key: &key, fate: Some(fate) };
         let (of_token, of_key) = (token.clone(), key.clone());
         self.ready_within(KEYED_WAIT_MAX).await;
-        let known = self.read_index(move |index| index.idempotency(&of_token, &of_key, now)).await?;
+        let certainly_new = match self.shared.slot.state() {
+            IndexState::Ready(index) => !index.may_know(&token, &key, now),
+            _ => false,
+        };
+        let known = if certainly_new {
+            None
+        } else {
+            self.read_index(move |index| index.idempotency(&of_token, &of_key, now)).await?
+        };
         if let Some((id, known_digest)) = known.filter(|(id, _)| now.since(id.created_at()) < Idempotency::WINDOW) {
             drop(claim);
             return self.duplicate(id, known_digest == digest).await;

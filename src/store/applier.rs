@@ -120,7 +120,7 @@ pub(super) struct Feed {
 impl Feed {
     /// Bytes of records that may wait in memory; beyond that they are read from the journal when
     /// their turn comes.
-    const QUEUED_MAX: usize = 16 << 20;
+    const QUEUED_MAX: usize = 8 << 20;
 
     pub(super) fn send(&self, records: &[Committed]) {
         let bytes: usize = records.iter().map(|one| one.location.length as usize).sum();
@@ -148,14 +148,15 @@ pub(super) struct Applier {
 
 /// How often an index that could not be had is tried again.
 const RETRY_EVERY: Duration = Duration::from_secs(2);
-/// How long committed records wait for more, so that what changes twice is written once.
-const GATHER: Duration = Duration::from_millis(20);
+/// How long committed records wait for more while nobody asks, so that what changes twice is written once: most events are
+/// delivered before they are first written as pending.
+const GATHER: Duration = Duration::from_millis(250);
 /// Records to apply from which on deliveries do not wait for the index.
 const LONG_REBUILD: u64 = 50_000;
 /// Facts of one write while catching up.
 const CATCH_UP_BATCH: usize = 4096;
 /// Facts of one write otherwise.
-const LIVE_BATCH: usize = 2048;
+const LIVE_BATCH: usize = 4096;
 
 #[derive(Debug, thiserror::Error)]
 enum ApplyError {
@@ -208,7 +209,7 @@ impl Applier {
             std::fs::remove_dir_all(&self.directory).map_err(|error| IndexError::Io(error.to_string()))?;
         }
         let opened = Index::open(&self.directory, self.cache_bytes).and_then(|index| {
-            let (position, last) = (index.position()?, self.journal.last_committed());
+            let (position, last) = (index.position(), self.journal.last_committed());
             if position > last {
                 return Err(IndexError::Damaged(format!("it is at {position}, the journal at {last}")));
             }
@@ -233,7 +234,7 @@ impl Applier {
 
     /// Catches up, hands over what was pending, and follows the journal.
     async fn follow(&mut self, index: &Arc<Index>) -> Result<(), ApplyError> {
-        if self.boundary.saturating_sub(index.position()?) > LONG_REBUILD {
+        if self.boundary.saturating_sub(index.position()) > LONG_REBUILD {
             // Deliveries do not wait for that.
             self.hand_over_without_index();
         }
@@ -322,7 +323,7 @@ impl Applier {
 
     /// Applies the journal from the index's position up to `target`.
     fn catch_up(&self, index: &Index, target: u64) -> Result<(), ApplyError> {
-        let from = index.position()?;
+        let from = index.position();
         if from >= target {
             self.slot.applied.send_replace(from);
             return Ok(());
@@ -361,7 +362,8 @@ impl Applier {
     async fn close(&self, index: Arc<Index>) {
         let flushed = index.flush();
         self.let_go(index, "the store is closed").await;
-        let noted = flushed.map_err(|error| std::io::Error::other(error.to_string()));
+        let settled = flushed.and_then(|()| Index::settle(&self.directory, self.cache_bytes));
+        let noted = settled.map_err(|error| std::io::Error::other(error.to_string()));
         if let Err(error) = noted.and_then(|()| session::end(&self.directory)) {
             tracing::warn!(%error, "the index was not closed in good order; it may be built anew at the next start");
         }

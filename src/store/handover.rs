@@ -116,6 +116,7 @@ impl Workers {
     /// When the system has no threads.
     pub fn spawn_threads(self) -> std::io::Result<Vec<std::thread::JoinHandle<()>>> {
         let (committer, applier, publisher) = self.taken_apart();
+        let committer = committer.answering_on(tokio::runtime::Handle::try_current().ok());
         Ok(vec![
             spawn_thread("journal", async move { committer.run(publisher).await })?,
             spawn_thread("index", async move { applier.run().await })?,

@@ -1,0 +1,307 @@
+//! What both benchmarks measure with: posters, a receiver that only counts, and the table.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use ::http::{Request, Response};
+use anyhow::Context as _;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use crate::daemon::Site;
+use crate::http::Connection;
+use crate::poster::{self, Target};
+use crate::rng::Rng;
+
+/// The unit of rows that must be 0, or no rate above them means anything.
+pub(crate) const MISSING: &str = "events missing";
+
+/// The ids of what was accepted, to hold against what arrived.
+pub(crate) struct Sent {
+    /// Part of every reference: the same one in two phases would be one idempotency key, and so one event.
+    phase: &'static str,
+    /// Whether each event has an idempotency key.
+    keyed: bool,
+    body_bytes: u64,
+    next: AtomicU64,
+    pub(crate) ids: Mutex<Vec<String>>,
+}
+
+impl Sent {
+    pub(crate) fn new(phase: &'static str, body_bytes: u64, keyed: bool) -> Arc<Self> {
+        Arc::new(Self { phase, keyed, body_bytes, next: AtomicU64::new(0), ids: Mutex::default() })
+    }
+
+    pub(crate) fn request(&self, target: &Target, rng: &mut Rng, number: u64) -> anyhow::Result<Request<Full<Bytes>>> {
+        let reference = format!("{}-{number}-{}", self.phase, self.next.fetch_add(1, Ordering::Relaxed));
+        let mut request = target.request(&reference, poster::payload(rng, &reference, self.body_bytes))?;
+        if !self.keyed {
+            request.headers_mut().remove("idempotency-key");
+        }
+        Ok(request)
+    }
+}
+
+pub(crate) async fn post_until(target: Target, sent: Arc<Sent>, number: u64, end: Instant) -> anyhow::Result<u64> {
+    let mut connection = Connection::tcp(target.address).await?;
+    let mut rng = Rng::new(number);
+    let mut ids = Vec::new();
+    while Instant::now() < end {
+        let reply = connection.send(sent.request(&target, &mut rng, number)?).await?;
+        if reply.status == 429 {
+            // Backlog: the honest answer of a bounded queue. Wait like an app would.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            continue;
+        }
+        anyhow::ensure!(reply.status == 202, "{}: {}", reply.status, reply.text());
+        ids.push(reply.json()?["id"].as_str().context("a 202 without an id")?.to_owned());
+    }
+    let accepted = ids.len() as u64;
+    sent.ids.lock().map_err(|_| anyhow::anyhow!("poisoned"))?.append(&mut ids);
+    Ok(accepted)
+}
+
+pub(crate) fn percentile(sorted: &[Duration], percent: usize) -> f64 {
+    let at = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
+    sorted.get(at).map_or(0.0, Duration::as_secs_f64) * 1000.0
+}
+
+// --- The receiver --------------------------------------------------------------------------------------------------
+
+/// Counts by event id and does nothing else: the suite's receiver hashes and verifies, which would cost the daemon
+/// half of the two cores it is measured on.
+pub(crate) struct Counter {
+    pub(crate) address: SocketAddr,
+    seen: Arc<Mutex<HashMap<String, Seen>>>,
+    arrived: Arc<AtomicU64>,
+    _server: JoinSet<()>,
+}
+
+pub(crate) struct Seen {
+    pub(crate) times: u64,
+    pub(crate) first_byte: Instant,
+}
+
+pub(crate) struct Delivery {
+    pub(crate) missing: f64,
+    pub(crate) duplicates: f64,
+}
+
+impl Counter {
+    pub(crate) async fn start() -> anyhow::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let seen = Arc::new(Mutex::new(HashMap::new()));
+        let mut server = JoinSet::new();
+        let arrived = Arc::new(AtomicU64::new(0));
+        server.spawn(accept(listener, Arc::clone(&seen), Arc::clone(&arrived)));
+        Ok(Self { address, seen, arrived, _server: server })
+    }
+
+    pub(crate) fn forget(&self) {
+        self.books().clear();
+        self.arrived.store(0, Ordering::Relaxed);
+    }
+
+    /// Waits until all of `sent` arrived `copies` times or the time is up; what is missing then is a figure, and a bad one.
+    pub(crate) async fn wait_for(&self, sent: &Sent, copies: u64, within: Duration) -> anyhow::Result<Delivery> {
+        let ids = sent.ids.lock().map_err(|_| anyhow::anyhow!("poisoned"))?.clone();
+        let wanted = ids.len() as u64 * copies;
+        let deadline = Instant::now() + within;
+        while self.arrived.load(Ordering::Relaxed) < wanted && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let books = self.books();
+        let missing =
+            ids.iter().map(|id| copies.saturating_sub(books.get(id).map_or(0, |seen| seen.times))).sum::<u64>();
+        let duplicates: u64 = books.values().map(|seen| seen.times.saturating_sub(copies)).sum();
+        #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+        let delivery = Delivery { missing: missing as f64, duplicates: duplicates as f64 };
+        Ok(delivery)
+    }
+
+    /// When the first byte of each event that arrived did.
+    pub(crate) fn first_bytes(&self) -> HashMap<String, Instant> {
+        self.books().iter().map(|(id, seen)| (id.clone(), seen.first_byte)).collect()
+    }
+
+    pub(crate) async fn first_byte(&self, id: &str, within: Duration) -> anyhow::Result<Instant> {
+        let deadline = Instant::now() + within;
+        loop {
+            if let Some(seen) = self.books().get(id) {
+                return Ok(seen.first_byte);
+            }
+            anyhow::ensure!(Instant::now() < deadline, "{id} did not arrive in {within:?}");
+            // The arrival is stamped at the receiver; how often this looks does not change the figure.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    pub(crate) fn books(&self) -> std::sync::MutexGuard<'_, HashMap<String, Seen>> {
+        self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+pub(crate) async fn accept(listener: TcpListener, seen: Arc<Mutex<HashMap<String, Seen>>>, arrived: Arc<AtomicU64>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            Ok((stream, _)) = listener.accept() => {
+                let (seen, arrived) = (Arc::clone(&seen), Arc::clone(&arrived));
+                connections.spawn(async move {
+                    drop(stream.set_nodelay(true));
+                    let service = service_fn(move |request| count(request, Arc::clone(&seen), Arc::clone(&arrived)));
+                    let server = hyper::server::conn::http1::Builder::new();
+                    drop(server.serve_connection(TokioIo::new(stream), service).await);
+                });
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+pub(crate) async fn count(
+    request: Request<Incoming>,
+    seen: Arc<Mutex<HashMap<String, Seen>>>,
+    arrived: Arc<AtomicU64>,
+) -> Result<Response<Full<Bytes>>, hyper::Error> {
+    let first_byte = Instant::now();
+    let id = request.headers().get("webhook-id").and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
+    request.into_body().collect().await?;
+    let mut books = seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    books.entry(id).or_insert(Seen { times: 0, first_byte }).times += 1;
+    drop(books);
+    arrived.fetch_add(1, Ordering::Relaxed);
+    Ok(Response::new(Full::new(Bytes::from_static(b"ok"))))
+}
+
+// --- Figures -------------------------------------------------------------------------------------------------------
+
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+pub(crate) fn rate(count: u64, took: Duration) -> f64 {
+    count as f64 / took.as_secs_f64().max(1e-9)
+}
+
+/// A figure for each of so many.
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+pub(crate) fn per(total: f64, count: u64) -> f64 {
+    total / count.max(1) as f64
+}
+
+pub(crate) fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
+
+/// Has the daemon listen where its clients know it to be before it says so.
+pub(crate) fn fix_port(site: &Site) -> anyhow::Result<SocketAddr> {
+    let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let config = std::fs::read_to_string(&site.config)?;
+    std::fs::write(&site.config, config.replace("127.0.0.1:0\"", &format!("{address}\"")))?;
+    Ok(address)
+}
+
+/// Posts until something is accepted.
+pub(crate) async fn first_202(site: &Site, address: SocketAddr, keyed: bool) -> anyhow::Result<()> {
+    let sent = Sent::new(if keyed { "first-keyed" } else { "first" }, 100, keyed);
+    let mut rng = Rng::new(std::process::id().into());
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while Instant::now() < deadline {
+        if let Ok(target) = Target::read(address, &site.state)
+            && let Ok(mut connection) = Connection::tcp(address).await
+            && let Ok(reply) = connection.send(sent.request(&target, &mut rng, rand_number())?).await
+            && reply.status == 202
+        {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    anyhow::bail!("nothing was accepted within two minutes")
+}
+
+/// So that no reference comes twice in one store.
+fn rand_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(0) + NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// What the process had written to files, as the kernel counts it when pages become dirty.
+pub(crate) fn written_bytes(pid: u32) -> anyhow::Result<f64> {
+    let io = std::fs::read_to_string(format!("/proc/{pid}/io"))?;
+    let line = io.lines().find_map(|line| line.strip_prefix("write_bytes:")).context("no write_bytes")?;
+    line.trim().parse().context("not a number")
+}
+
+/// Bytes of all files below a folder.
+pub(crate) fn folder_bytes(folder: &std::path::Path) -> anyhow::Result<f64> {
+    let mut total = 0.0;
+    for entry in std::fs::read_dir(folder)?.flatten() {
+        let known = entry.metadata()?;
+        #[expect(clippy::cast_precision_loss, reason = "sizes far below 2^52")]
+        let own = known.len() as f64;
+        total += if known.is_dir() { folder_bytes(&entry.path())? } else { own };
+    }
+    Ok(total)
+}
+
+/// User and system time of the process so far; fields 14 and 15 of `stat`, counted after the name in parentheses.
+pub(crate) fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks: f64 = [11, 12].iter().filter_map(|at| fields.get(*at)?.parse::<f64>().ok()).sum();
+    let per_second = Command::new("getconf").arg("CLK_TCK").output()?;
+    let per_second: f64 = String::from_utf8(per_second.stdout)?.trim().parse().context("getconf CLK_TCK")?;
+    Ok(ticks / per_second)
+}
+
+pub(crate) fn proc_status_kib(pid: u32, field: &str) -> anyhow::Result<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).context("no such field")?;
+    line.split_whitespace().next().context("an empty field")?.parse().context("not a number")
+}
+
+#[derive(Default)]
+pub(crate) struct Table(pub(crate) Vec<Row>);
+
+pub(crate) struct Row {
+    name: String,
+    pub(crate) value: f64,
+    pub(crate) unit: &'static str,
+    baseline: Option<(&'static str, f64)>,
+}
+
+impl Table {
+    pub(crate) fn row(&mut self, name: &str, value: f64, unit: &'static str, baseline: Option<(&'static str, f64)>) {
+        self.0.push(Row { name: name.to_owned(), value, unit, baseline });
+    }
+
+    pub(crate) fn print(&self) {
+        for row in &self.0 {
+            let decimals = if row.value >= 100.0 || row.value == 0.0 { 0 } else { 2 };
+            let ratio = row.ratio().map_or_else(String::new, |(ratio, name)| format!("  {ratio:.2} x {name}"));
+            println!("{:<46} {:>10.decimals$} {:<18}{ratio}", row.name, row.value, row.unit);
+        }
+        println!();
+        for row in &self.0 {
+            let (ratio, to) = row.ratio().unzip();
+            let name = row.name.trim();
+            println!("{}", json!({"name": name, "value": row.value, "unit": row.unit, "ratio": ratio, "to": to}));
+        }
+    }
+}
+
+impl Row {
+    pub(crate) fn ratio(&self) -> Option<(f64, &'static str)> {
+        self.baseline.map(|(name, value)| (self.value / value.max(1e-9), name))
+    }
+}

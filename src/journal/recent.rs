@@ -1,0 +1,99 @@
+//! What of the journal lies in memory: events that were committed a moment ago, and what lies behind those that were read.
+//!
+//! Neither is needed for anything but speed, and both are bounded in bytes. Nothing is believed here: whoever takes bytes checks
+//! them.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::record::Record;
+use crate::domain::event::Location;
+
+/// Records of recently committed events, so that a healthy delivery never reads the disk.
+#[derive(Debug, Default)]
+pub(super) struct RecentPayloads {
+    order: VecDeque<Location>,
+    records: HashMap<Location, Arc<Record>>,
+    bytes: usize,
+}
+
+impl RecentPayloads {
+    const BYTES_MAX: usize = 8 << 20;
+
+    pub(super) fn put(&mut self, location: Location, record: Arc<Record>) {
+        let size = location.length as usize;
+        if size > Self::BYTES_MAX / 4 {
+            return;
+        }
+        self.bytes += size;
+        self.order.push_back(location);
+        self.records.insert(location, record);
+        while self.bytes > Self::BYTES_MAX {
+            let Some(oldest) = self.order.pop_front() else { break };
+            if self.records.remove(&oldest).is_some() {
+                self.bytes -= oldest.length as usize;
+            }
+        }
+    }
+
+    pub(super) fn get(&self, location: Location) -> Option<Arc<Record>> {
+        self.records.get(&location).cloned()
+    }
+}
+
+/// How much is read at a time. A backlog is sent in the order in which it lies there, so the next ones come along.
+pub(super) const NEIGHBOURS_BYTES: usize = 64 << 10;
+
+/// A stretch of a segment.
+#[derive(Debug)]
+struct Stretch {
+    segment: u64,
+    offset: u32,
+    bytes: Bytes,
+}
+
+/// The stretches that were read last, one for each of as many lanes.
+#[derive(Debug, Default)]
+pub(super) struct Neighbours(VecDeque<Stretch>);
+
+impl Neighbours {
+    const COUNT_MAX: usize = 32;
+
+    pub(super) fn put(&mut self, Location { segment, offset, .. }: Location, bytes: Bytes) {
+        if self.0.len() >= Self::COUNT_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back(Stretch { segment, offset, bytes });
+    }
+
+    /// The bytes of a record that came along with another, in memory of their own: else each would keep its whole stretch.
+    pub(super) fn get(&self, location: Location) -> Option<Bytes> {
+        self.0.iter().rev().filter(|stretch| stretch.segment == location.segment).find_map(|stretch| {
+            let from = usize::try_from(location.offset.checked_sub(stretch.offset)?).ok()?;
+            let bytes = stretch.bytes.get(from..from.checked_add(location.length as usize)?)?;
+            Some(Bytes::copy_from_slice(bytes))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_wholly_in_a_stretch_is_found_in_it() {
+        let mut neighbours = Neighbours::default();
+        let at = |segment, offset, length| Location { segment, offset, length };
+        neighbours.put(at(1, 100, 3), Bytes::from_static(b"abcdefghij"));
+        assert_eq!(neighbours.get(at(1, 103, 4)).as_deref(), Some(&b"defg"[..]));
+        for outside in [at(2, 103, 4), at(1, 99, 2), at(1, 103, 8), at(1, 111, 1), at(1, u32::MAX, u32::MAX)] {
+            assert_eq!(neighbours.get(outside), None, "{outside:?}");
+        }
+        for number in 0..Neighbours::COUNT_MAX {
+            neighbours.put(at(9, u32::try_from(number).unwrap() * 1000, 3), Bytes::from_static(b"xyz"));
+        }
+        assert_eq!(neighbours.get(at(1, 103, 4)), None, "the oldest makes room");
+    }
+}
