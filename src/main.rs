@@ -1,17 +1,14 @@
-//! The program: chooses the TLS provider, hands everything to the command line, and ends with
-//! its code. It decides nothing else.
+//! The program: chooses the TLS provider and the allocator (the C library's keeps what was freed in pieces), hands everything to
+//! the command line, and ends with its code. It decides nothing else.
 
 use postrider::cli::{self, Errand, ExitCode, Failure, Foreground, Places, Stage};
-use postrider::config::paths::process_environment;
 use postrider::daemon::{self, ServeError, ServeFlags};
-use postrider::demo::World;
+use postrider::{config::paths::process_environment, demo::World};
 
-/// The C library's keeps what was freed in pieces, and makes the threads wait for each other.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> std::process::ExitCode {
-    // Fails only if one is installed already, and then there is one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let daemon = |errand: Errand, Places { config, state_dir, socket }: Places| {
         let flags = ServeFlags { config, state_dir, socket };

@@ -125,6 +125,9 @@ impl Feed {
     pub(super) fn send(&self, records: &[Committed]) {
         let bytes: usize = records.iter().map(|one| one.location.length as usize).sum();
         let queued = self.slot.queued.fetch_add(bytes, Ordering::Relaxed);
+        if queued + bytes > Self::QUEUED_MAX / 2 {
+            self.slot.hurry.notify_one();
+        }
         // An empty message still wakes the applier, which then sees the gap.
         let records = if queued > Self::QUEUED_MAX { Vec::new() } else { records.to_vec() };
         let _ = self.queue.send(records);
@@ -150,14 +153,11 @@ pub(super) struct Applier {
 const RETRY_EVERY: Duration = Duration::from_secs(2);
 /// How long committed records wait for more while nobody asks, so that what changes twice is written once: most events are
 /// delivered before they are first written as pending.
-const GATHER: Duration = Duration::from_millis(250);
+const GATHER: Duration = Duration::from_millis(100);
 /// Records to apply from which on deliveries do not wait for the index.
 const LONG_REBUILD: u64 = 50_000;
-/// Facts of one write while catching up.
-const CATCH_UP_BATCH: usize = 4096;
-/// Facts of one write otherwise.
-const LIVE_BATCH: usize = 4096;
-
+/// Facts of one write.
+const BATCH_MAX: usize = 4096;
 #[derive(Debug, thiserror::Error)]
 enum ApplyError {
     #[error(transparent)]
@@ -270,18 +270,9 @@ impl Applier {
             first = self.queue.recv() => first?,
             () = self.slot.hurry.notified() => Vec::new(),
         };
-        let deadline = tokio::time::Instant::now() + GATHER;
-        let mut taken = records.len();
-        while taken < LIVE_BATCH {
-            let more = tokio::select! {
-                biased;
-                more = self.queue.recv() => more,
-                () = self.slot.hurry.notified() => break,
-                () = tokio::time::sleep_until(deadline) => break,
-            };
-            let Some(more) = more else { break };
-            taken += more.len();
-            records.extend(more);
+        // Not woken for each commit that follows: there are thousands a second.
+        if !records.is_empty() {
+            let _ = tokio::time::timeout(GATHER, self.slot.hurry.notified()).await;
         }
         while let Ok(more) = self.queue.try_recv() {
             records.extend(more);
@@ -309,6 +300,10 @@ impl Applier {
             }
             apply(&mut batch, one)?;
             last = one.sequence;
+            if batch.len() >= BATCH_MAX {
+                std::mem::replace(&mut batch, index.batch(false)).commit(Some(last))?;
+                self.slot.applied.send_replace(last);
+            }
         }
         if !batch.is_empty() {
             batch.commit(Some(last))?;
@@ -328,14 +323,14 @@ impl Applier {
             self.slot.applied.send_replace(from);
             return Ok(());
         }
-        let announce = target - from > CATCH_UP_BATCH as u64;
+        let announce = target - from > BATCH_MAX as u64;
         let mut batch = Some(index.batch(true));
         let mut last = from;
         self.journal.replay(from + 1, target, |one| -> Result<(), ApplyError> {
             let Some(current) = batch.as_mut() else { return Ok(()) };
             apply(current, &one)?;
             last = one.sequence;
-            if current.len() >= CATCH_UP_BATCH
+            if current.len() >= BATCH_MAX
                 && let Some(full) = batch.replace(index.batch(true))
             {
                 full.commit(Some(last))?;

@@ -19,6 +19,7 @@ mod jobs;
 mod journal;
 mod keys;
 mod listen;
+mod lookups;
 mod mail;
 mod mail_away;
 mod oauth;

@@ -16,6 +16,7 @@ const LONGER: &[(&str, usize, &str)] = &[
 /// Tests that may sleep, and why.
 const SLEEPERS: &[(&str, &str)] = &[
     ("tests/it/jobs.rs", "paused time: sleeping is how it moves on"),
+    ("tests/it/lookups.rs", "paused time: sleeping is how it moves on"),
     ("tests/it/simulation.rs", "paused time: sleeping is how it moves on"),
     ("tests/it/history.rs", "paused time: sleeping is how it moves on"),
     ("tests/it/rules.rs", "paused time: sleeping is how it moves on"),
@@ -25,7 +26,7 @@ const SLEEPERS: &[(&str, &str)] = &[
     ("tests/it/oauth.rs", "paused time: sleeping is how it moves on"),
     ("src/dispatch/oauth/tests.rs", "paused time: a server that takes its time"),
     ("tests/blackbox/", "another process can only be polled, and is killed at moments drawn by chance"),
-    ("benches/throughput.rs", "another process can only be polled"),
+    ("benches/", "another process can only be polled"),
 ];
 
 /// Places of whoever wrote something, which mean nothing to whoever reads it. In halves, so that
