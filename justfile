@@ -34,6 +34,15 @@ fuzz *TARGETS:
 bench *ARGS:
     cargo bench --locked --bench throughput -- {{ARGS}}
 
+# How it grows: a backlog and a log of so many events (a million)
+scale *ARGS:
+    cargo bench --locked --bench scale -- {{ARGS}}
+
+# Instructions of one event, next to what is noted; --record notes them
+instructions *ARGS:
+    cargo build --release --locked
+    python3 benches/instructions.py {{ARGS}}
+
 # Licences, sources, banned crates, advisories
 deny:
     cargo deny --locked check

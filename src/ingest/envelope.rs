@@ -238,19 +238,11 @@ fn json_error(error: &serde_json::Error) -> String {
 
 /// Counts brackets outside of texts.
 fn check_depth(text: &str) -> Result<(), String> {
-    let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
-    for byte in text.bytes() {
-        if in_text {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => in_text = false,
-                _ => {}
-            }
-            continue;
-        }
+    let (mut depth, mut rest) = (0_usize, text.as_bytes());
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
         match byte {
-            b'"' => in_text = true,
+            b'"' => rest = behind_text(after),
             b'{' | b'[' => depth += 1,
             b'}' | b']' => depth = depth.saturating_sub(1),
             _ => {}
@@ -260,6 +252,18 @@ fn check_depth(text: &str) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// What follows the text whose opening quote was just passed. Most of a payload is in texts.
+fn behind_text(mut rest: &[u8]) -> &[u8] {
+    while let Some(at) = memchr::memchr2(b'"', b'\\', rest) {
+        let is_end = rest.get(at) == Some(&b'"');
+        rest = rest.get(at + if is_end { 1 } else { 2 }..).unwrap_or_default();
+        if is_end {
+            return rest;
+        }
+    }
+    &[]
 }
 
 fn check_attributes(specversion: &str, id: &str, source: &str) -> Result<(), String> {
@@ -451,6 +455,12 @@ mod tests {
         assert!(references_of(nested(1_000_000).as_bytes()).is_err());
         let text = format!("\"{}\\\"[\"", "[".repeat(500));
         assert!(references_of(text.as_bytes()).is_ok());
+        // Quotes and backslashes in every order, before what is nested too deep and is no text.
+        for before in [r#""""#, r#""\\""#, r#""\\\"""#, r#""a\"b""#, r#""\u0022[""#, r#""\\\\""#] {
+            let deep = format!("[{before},{}]", nested(DEPTH_MAX));
+            assert!(references_of(deep.as_bytes()).unwrap_err().contains("nested"), "{before}");
+            assert!(references_of(format!("[{before},1]").as_bytes()).is_ok(), "{before}");
+        }
     }
 
     #[test]
