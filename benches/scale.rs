@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 #[path = "../tests/blackbox/daemon.rs"]
 mod daemon;
 #[path = "../tests/blackbox/http.rs"]
+#[expect(dead_code, reason = "shared with the black-box suite, which uses the rest")]
 mod http;
 #[path = "../tests/blackbox/ledger.rs"]
 #[expect(dead_code, reason = "shared with the black-box suite, which uses the rest")]

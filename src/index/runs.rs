@@ -53,11 +53,12 @@ struct Run {
 }
 
 type OfDay = (Kind, Day);
+type Sorted = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// All of it.
 #[derive(Debug)]
 pub(super) struct Runs {
-    recent: RwLock<BTreeMap<OfDay, BTreeMap<Vec<u8>, Vec<u8>>>>,
+    recent: RwLock<BTreeMap<OfDay, Sorted>>,
     written: RwLock<BTreeMap<OfDay, Vec<Run>>>,
     used: RwLock<BTreeMap<Day, AtomicBloomFilter>>,
     /// One writer at a time.

@@ -338,9 +338,8 @@ mod tests {
             let (_db, shelf) = shelf();
             let even = |number: u32| (number * 2).to_be_bytes().to_vec();
             shelf.apply((0..400).map(|number| (even(number), Some(vec![1; 40]))).collect()).unwrap();
-            let mut rows = shelf.range(&[], None, order).unwrap();
             let mut seen = Vec::new();
-            while let Some(row) = rows.next() {
+            for row in shelf.range(&[], None, order).unwrap() {
                 let key = u32::from_be_bytes((*row.unwrap().0).try_into().unwrap());
                 if key % 2 == 0 {
                     seen.push(key);
