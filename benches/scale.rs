@@ -100,6 +100,7 @@ async fn measure(count: u64) -> anyhow::Result<()> {
     memory(&daemon, "memory with all in the log", &mut table)?;
     daemon.stop().await?;
     let daemon = starts(&site, address, "with all in the log", &mut table).await?;
+    memory(&daemon, "memory after that start", &mut table)?;
     searches(&site, &daemon, count, &mut table).await?;
     daemon.stop().await?;
     table.print();

@@ -229,7 +229,10 @@ const PURE: &[(&str, &[&str])] = &[
     ("mail::digest", &["proptest", "serde"]),
     ("mail::hints", &[]),
     ("mail::message", &["lettre", "mail_parser", "proptest", "url"]),
-    ("ingest::envelope", &["base64", "bytes", "data_encoding", "http", "proptest", "serde", "serde_json", "sha2"]),
+    (
+        "ingest::envelope",
+        &["base64", "bytes", "data_encoding", "http", "memchr", "proptest", "serde", "serde_json", "sha2"],
+    ),
 ];
 
 /// What a pure module must not reach for in the standard library; with the exceptions.
