@@ -270,9 +270,18 @@ impl Applier {
             first = self.queue.recv() => first?,
             () = self.slot.hurry.notified() => Vec::new(),
         };
-        // Not woken for each commit that follows: there are thousands a second.
-        if !records.is_empty() {
-            let _ = tokio::time::timeout(GATHER, self.slot.hurry.notified()).await;
+        let deadline = tokio::time::Instant::now() + GATHER;
+        // Whoever is in a hurry has waited for the commit already.
+        let gathers = !records.is_empty();
+        while gathers && records.len() < BATCH_MAX {
+            let more = tokio::select! {
+                biased;
+                more = self.queue.recv() => more,
+                () = self.slot.hurry.notified() => break,
+                () = tokio::time::sleep_until(deadline) => break,
+            };
+            let Some(more) = more else { break };
+            records.extend(more);
         }
         while let Ok(more) = self.queue.try_recv() {
             records.extend(more);
