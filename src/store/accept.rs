@@ -123,7 +123,7 @@ impl Store {
     }
 
     /// Waits until the index can be searched, or for so long.
-    async fn ready_within(&self, most: Duration) {
+    pub(super) async fn ready_within(&self, most: Duration) {
         if matches!(self.shared.slot.state(), IndexState::Ready(_)) {
             return;
         }

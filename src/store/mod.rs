@@ -141,6 +141,7 @@ struct StoreShared {
 impl Store {
     /// The longest that a search waits for what was just committed.
     const FRESHNESS_WAIT_MAX: Duration = Duration::from_secs(5);
+    const OPENING_WAIT_MAX: Duration = Duration::from_secs(2);
     /// The longest that an operator waits to hear that a change is durable.
     const CHANGE_WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -374,6 +375,10 @@ impl Store {
         // After a failure the journal makes no progress; what is in the index can still be read.
         if self.shared.journal.failure().is_some() {
             return Ok(());
+        }
+        if matches!(self.shared.slot.state(), IndexState::Opening) {
+            // Just started: it is there in a moment.
+            self.ready_within(Self::OPENING_WAIT_MAX).await;
         }
         let target = self.shared.journal.barrier().await?;
         let mut applied = self.shared.slot.watch_applied();
