@@ -9,7 +9,7 @@ use postrider::{config::paths::process_environment, demo::World};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> std::process::ExitCode {
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    let _ = rustls::crypto::ring::default_provider().install_default(); // Fails only if there is one already.
     let daemon = |errand: Errand, Places { config, state_dir, socket }: Places| {
         let flags = ServeFlags { config, state_dir, socket };
         match errand {

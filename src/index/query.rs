@@ -194,9 +194,10 @@ impl Index {
                 Some(day) => self.existing(&format!("log.{day}"))?,
                 None => Some(self.carried.clone()),
             };
+            let Some(shelf) = shelf else { return Ok(()) };
             let mut current: Option<Arc<FoundEvent>> = None;
             let mut deliveries: Vec<Found> = Vec::new();
-            for item in shelf.iter().map(Shelf::iter).collect::<Result<Vec<_>>>()?.into_iter().flatten() {
+            for item in shelf.iter()? {
                 let (key, row) = item?;
                 if let Ok(id) = <[u8; 16]>::try_from(&*key) {
                     if let Some(event) = current.take() {

@@ -140,7 +140,8 @@ pub fn readable_as(key: &[u8], value: &[u8]) -> Result<usize> {
     {
         return Err(damaged("an audit row that was just written"));
     }
-    Ok(kinds.into_iter().filter(|is_readable| *is_readable).count())
+    let is_pack = super::shelf::rows_of_pack(key, &row).is_ok();
+    Ok(kinds.into_iter().filter(|is_readable| *is_readable).count() + usize::from(is_pack))
 }
 
 pub(super) fn chunk_key(id: DeliveryId, chunk: u8) -> [u8; 19] {

@@ -100,6 +100,12 @@ impl Pack {
     }
 }
 
+/// How many rows of a sealed pack can be taken out of it.
+pub(super) fn rows_of_pack(key: &[u8], sealed: &[u8]) -> Result<usize> {
+    let pack = Pack::read(key, &IVec::from(sealed))?;
+    Ok((0..pack.places.len()).filter_map(|at| pack.owned(at)).filter(|(key, _)| pack.find(key).is_ok()).count())
+}
+
 impl Shelf {
     pub(super) const fn new(tree: Tree) -> Self {
         Self { tree }

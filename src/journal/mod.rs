@@ -288,19 +288,18 @@ impl Journal {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(JournalError::Gone(location)),
             Err(error) => return Err(JournalError::io(&path)(error)),
         };
-        let length = location.length as usize;
-        let mut bytes = vec![0; length.max(NEIGHBOURS_BYTES)];
-        let read = disk::read_full(&*file, &mut bytes, u64::from(location.offset)).map_err(JournalError::io(&path))?;
-        bytes.truncate(read);
-        // What is not committed yet may be taken back, and other bytes written in its place.
+        // Known before the read: what is not committed then may be taken back meanwhile, and other bytes committed in its place.
         let committed = self.segments_known().get(&location.segment).map_or(0, |segment| segment.length);
-        let kept =
-            usize::try_from(committed.saturating_sub(u64::from(location.offset))).unwrap_or(usize::MAX).min(read);
-        if kept > length {
-            self.neighbours().put(location, Bytes::copy_from_slice(bytes.get(..kept).unwrap_or_default()));
+        let behind = usize::try_from(committed.saturating_sub(u64::from(location.offset))).unwrap_or(usize::MAX);
+        let length = location.length as usize;
+        let mut stretch = vec![0; behind.min(NEIGHBOURS_BYTES).max(length)];
+        let read =
+            disk::read_full(&*file, &mut stretch, u64::from(location.offset)).map_err(JournalError::io(&path))?;
+        stretch.truncate(read);
+        let bytes = Bytes::copy_from_slice(stretch.get(..length).unwrap_or(&stretch));
+        if read > length {
+            self.neighbours().put(location, stretch.into());
         }
-        bytes.truncate(length);
-        let bytes = Bytes::from(bytes);
         match record_of(&bytes) {
             Some(record) => Ok(Arc::new(record)),
             None => {

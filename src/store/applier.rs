@@ -158,6 +158,7 @@ const GATHER: Duration = Duration::from_millis(100);
 const LONG_REBUILD: u64 = 50_000;
 /// Facts of one write.
 const BATCH_MAX: usize = 4096;
+
 #[derive(Debug, thiserror::Error)]
 enum ApplyError {
     #[error(transparent)]

@@ -141,6 +141,7 @@ struct StoreShared {
 impl Store {
     /// The longest that a search waits for what was just committed.
     const FRESHNESS_WAIT_MAX: Duration = Duration::from_secs(5);
+    /// The longest that a search waits for an index that is just being opened.
     const OPENING_WAIT_MAX: Duration = Duration::from_secs(2);
     /// The longest that an operator waits to hear that a change is durable.
     const CHANGE_WAIT_MAX: Duration = Duration::from_secs(10);

@@ -248,6 +248,13 @@ fn it_says_what_happened() {
         let (id, _) =
             index.idempotency("t", "k597", Timestamp::from_millis(1_795_300_000_000 + 597 * 60_000)).unwrap().unwrap();
         assert_eq!(id.created_at(), Timestamp::from_millis(1_795_300_000_000 + 597 * 60_000));
+        // As a kill leaves it: what was kept in memory is gone, and comes again from where the position says.
+        drop(index);
+        let index = Index::open(&folder.path().join("index"), CACHE).unwrap();
+        let (facts, _) = facts(seed, 600);
+        assert!(index.position() < facts.len() as u64);
+        apply(&index, &facts, true).unwrap();
+        agrees(&index, &model).unwrap();
         index.flush().unwrap();
         drop(index);
         agrees(&Index::open(&folder.path().join("index"), CACHE).unwrap(), &model).unwrap();

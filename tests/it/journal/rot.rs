@@ -80,7 +80,8 @@ fn look_at_all(disk: &SimDisk, committed: &[Committed]) -> Result<(), JournalErr
     found.retain(|one| !is_snapshot(&one.record));
     // An unreadable place is no damage: to go on without it would be to lose it.
     assert_eq!(found.len(), committed.len(), "a read error was taken for the end, or for damage");
-    for one in committed {
+    // From the end, so that none comes along with the one before it.
+    for one in committed.iter().rev() {
         assert_eq!(opened.journal.read(one.location)?, one.record);
     }
     let mut ticket = opened.journal.append(record(noon(), 1_000))?;
@@ -115,7 +116,7 @@ fn every_call_of_a_start_fails_and_nothing_is_taken_for_damage() {
                 assert!(kept.iter().any(|kept| kept.sequence == one.sequence && kept.record == one.record));
             }
         }
-        assert!(n > 40, "only {n} calls");
+        assert!(n > 60, "only {n} calls");
     }
     assert!(injected.contains_key(&format!("{:?}", Call::Read)));
     let total: u32 = injected.values().sum();
