@@ -2,8 +2,8 @@
 //!
 //! A small layer of our own on `tracing`, because every part of a line that can hold text from
 //! outside has to pass through [`printable`], and the stock formats let most of it through. It
-//! writes no files, rotates nothing, folds no repeats, and speaks no native journald protocol
-//! yet: the `journald` format is the `<N>` prefix that journald reads from standard error.
+//! writes no files and rotates nothing. To the journal it goes with fields of its own, or, where
+//! there is no socket of the journal, with the `<N>` prefix that it reads from standard error.
 //!
 //! Our own events are shown from the chosen level on, those of libraries from `warn` on at
 //! most: their finer levels print URLs and headers.
@@ -11,10 +11,15 @@
 //! Invariant: whatever a message, a field or a span holds, an event is exactly one line, and
 //! the line holds no control character and no invisible or direction-changing one.
 
+mod fold;
+mod journal;
+
 use std::ffi::OsString;
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
 use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
@@ -65,7 +70,9 @@ pub fn init(
     };
     // Starts with everything open: the bridge for `log` keeps the level it first sees as a cap.
     let (filter, handle) = reload::Layer::new(targets(LogLevel::Trace));
-    tracing_subscriber::registry().with(filter).with(Lines { style, now, write }).try_init().map_err(|_| AlreadySet)?;
+    let journal = (style == Style::Prefixed).then(|| journal::Journal::connect(Path::new(journal::SOCKET))).flatten();
+    let lines = Lines { style, now, write, journal, folding: Mutex::default() };
+    tracing_subscriber::registry().with(filter).with(lines).try_init().map_err(|_| AlreadySet)?;
     let logging = Logging { filter: handle };
     logging.set_level(level);
     Ok(logging)
@@ -121,6 +128,8 @@ struct Lines<W> {
     style: Style,
     now: Now,
     write: W,
+    journal: Option<journal::Journal>,
+    folding: Mutex<fold::Folding>,
 }
 
 impl<S, W> Layer<S> for Lines<W>
@@ -154,11 +163,42 @@ where
         event.record(&mut fields);
         let metadata = event.metadata();
         let target = fields.log_target.take().unwrap_or_else(|| metadata.target().to_owned());
-        (self.write)(&self.line(*metadata.level(), &target, fields));
+        // Whoever asks for the finer levels wants to see everything.
+        if *metadata.level() <= Level::INFO && !self.admits(std::ptr::from_ref(metadata).addr(), &fields) {
+            return;
+        }
+        self.put(*metadata.level(), &target, fields);
     }
 }
 
-impl<W> Lines<W> {
+impl<W: Fn(&str)> Lines<W> {
+    /// Tells what was folded before, and whether this one is shown.
+    fn admits(&self, place: usize, fields: &Fields) -> bool {
+        let now = (self.now)();
+        let whom = fields.named.iter().find(|(name, _)| *name == "webhook").map_or("", |(_, value)| value.text());
+        let text = fields.message.as_deref().unwrap_or_default();
+        let mut folding = self.folding.lock().unwrap_or_else(PoisonError::into_inner);
+        let over = folding.over(now);
+        let admits = folding.admits((place, whom.to_owned()), text, now);
+        drop(folding);
+        for text in over {
+            let fields = Fields { message: Some(text), ..Fields::default() };
+            self.put(Level::INFO, "postrider::logging", fields);
+        }
+        admits
+    }
+
+    fn put(&self, level: Level, target: &str, fields: Fields) {
+        if let Some(journal) = &self.journal {
+            let text = body(target, &fields);
+            let named = fields.named.iter().map(|(name, value)| (*name, value.text()));
+            // What it does not take at once is lost to it, as it would be to whoever reads.
+            journal.send(&journal::datagram(priority(level), target, fields.message.as_deref(), &text, named));
+            return;
+        }
+        (self.write)(&self.line(level, target, fields));
+    }
+
     fn line(&self, level: Level, target: &str, fields: Fields) -> String {
         match self.style {
             Style::Prefixed => format!("<{}>{}\n", priority(level), body(target, &fields)),
@@ -264,6 +304,14 @@ enum FieldValue {
     Plain(String),
     /// Text that may come from anywhere.
     Text(String),
+}
+
+impl FieldValue {
+    fn text(&self) -> &str {
+        match self {
+            Self::Plain(text) | Self::Text(text) => text,
+        }
+    }
 }
 
 /// The fields of a span or an event, in the order they were set.
@@ -372,7 +420,7 @@ mod tests {
         let sink = Arc::clone(&lines);
         let write = move |line: &str| sink.lock().unwrap().push_str(line);
         let (filter, handle) = reload::Layer::new(targets(level));
-        let layer = Lines { style, now: Box::new(|| NOW), write };
+        let layer = Lines { style, now: Box::new(|| NOW), write, journal: None, folding: Mutex::default() };
         let subscriber = tracing_subscriber::registry().with(filter).with(layer);
         tracing::subscriber::with_default(subscriber, || scene(&Logging { filter: handle }));
         lines.lock().unwrap().clone()

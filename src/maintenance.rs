@@ -4,6 +4,10 @@
 //! It never deletes anything that is still pending, and never more than two days of data within
 //! an hour, so that a clock that jumps ahead can not empty the store.
 
+mod process;
+
+pub use process::{Process, process};
+
 use std::path::Path;
 use std::time::Duration;
 

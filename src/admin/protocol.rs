@@ -10,6 +10,9 @@ mod stats;
 mod trial;
 mod webhook;
 
+#[cfg(test)]
+mod openapi;
+
 pub use bulk::{BulkCount, BulkRequest, DeadLinkSample, JobView, Resent};
 pub use email::{EmailStatus, EmailTest, EmailTested};
 pub use event_types::{DriftView, EventTypeDefinition, EventTypeView};
@@ -23,8 +26,12 @@ pub use webhook::{
 
 use serde::{Deserialize, Serialize};
 
+/// All calls and what travels in them, as OpenAPI 3.1 (JSON).
+pub const OPENAPI: &str = include_str!("../../docs/openapi.json");
+
 /// A problem, RFC 9457 (`application/problem+json`). `type` is always `about:blank`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct Problem {
     /// The status code.
     pub status: u16,
@@ -37,6 +44,7 @@ pub struct Problem {
     pub problems: Vec<FieldError>,
     /// On a conflict of versions: the webhook as it is now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(value_type = Option<WebhookView>))]
     pub current: Option<Box<WebhookView>>,
     /// On a conflict of versions: what was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -45,6 +53,7 @@ pub struct Problem {
 
 /// What is wrong with one field.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct FieldError {
     /// The field, such as `retry.count` or `headers[2].name`.
     pub field: String,
@@ -54,6 +63,7 @@ pub struct FieldError {
 
 /// An attempt as it is shown.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct AttemptView {
     /// Counted from 1 over all attempts, resends included.
     pub number: u32,
@@ -83,6 +93,7 @@ pub struct AttemptView {
 
 /// A delivery as it is shown.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct DeliveryView {
     /// `dlv_…`
     pub id: String,
@@ -145,12 +156,14 @@ pub struct DeliveryView {
 
 /// A request as it is sent, secrets masked.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct RequestView {
     /// Always `POST`.
     pub method: String,
     /// The receiver URL.
     pub url: String,
     /// Name and value, secret values as `…`.
+    #[cfg_attr(test, schema(value_type = Vec<Vec<String>>))]
     pub headers: Vec<(String, String)>,
     /// How long the receiver has to answer.
     #[serde(default)]
@@ -159,6 +172,7 @@ pub struct RequestView {
 
 /// An event as it is shown.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct EventView {
     /// `evt_…`
     pub id: String,
@@ -200,6 +214,7 @@ pub struct PageView<T> {
 
 /// An entry of the audit log as it is shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct AuditView {
     /// When it was done.
     pub at: String,
@@ -218,6 +233,7 @@ pub struct AuditView {
 
 /// Where ingest listens.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct IngestStatus {
     /// The address and port in use.
     pub listen: String,
@@ -237,6 +253,7 @@ pub struct IngestStatus {
 
 /// The journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct JournalStatus {
     /// The last committed sequence.
     pub sequence: u64,
@@ -256,6 +273,7 @@ pub struct JournalStatus {
 
 /// The index.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct IndexStatus {
     /// `opening`, `rebuilding`, `ready` or `unavailable`.
     pub state: String,
@@ -271,6 +289,7 @@ pub struct IndexStatus {
 
 /// The file system of the state directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct DiskStatus {
     /// The state directory.
     pub path: String,
@@ -284,8 +303,33 @@ pub struct DiskStatus {
     pub below_floor: bool,
 }
 
+/// What deliveries need of the machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub struct EgressStatus {
+    /// There is a certificate authority, so https receivers can be verified.
+    pub verifies_tls: bool,
+    /// There is a name server to ask.
+    pub resolves_names: bool,
+}
+
+/// What the daemon takes of the machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub struct ProcessStatus {
+    /// Memory in use.
+    pub resident_bytes: u64,
+    /// Processor time used since the start.
+    pub cpu_seconds: u64,
+    /// Open file descriptors.
+    pub descriptors: u64,
+    /// The most there may be.
+    pub descriptors_max: u64,
+}
+
 /// How the daemon is doing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct Status {
     /// Of the daemon.
     pub version: String,
@@ -331,6 +375,15 @@ pub struct Status {
     /// When the configuration file was last read with success.
     #[serde(default)]
     pub config_read_at: Option<String>,
+    /// What deliveries need of the machine.
+    #[serde(default)]
+    pub egress: Option<EgressStatus>,
+    /// What the daemon takes of it.
+    #[serde(default)]
+    pub process: Option<ProcessStatus>,
+    /// Where metrics can be read besides the admin socket, if anywhere.
+    #[serde(default)]
+    pub metrics_listen: Option<String>,
     /// Why the file was refused the last time it was read, if it was.
     #[serde(default)]
     pub config_refused: Option<String>,
@@ -338,6 +391,7 @@ pub struct Status {
 
 /// What checking the whole store found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct VerifyReport {
     /// Segments read.
     pub segments: usize,
@@ -355,6 +409,7 @@ pub struct VerifyReport {
 
 /// A plain acknowledgement.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct Done {
     /// Whether anything was to be done.
     pub done: bool,

@@ -14,6 +14,7 @@ mod event_types;
 mod jobs;
 mod keys;
 mod links;
+mod metrics;
 mod secrets;
 mod selection;
 mod stats;
@@ -39,7 +40,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::protocol::{FieldError, Problem, WebhookView};
+use super::protocol::{FieldError, OPENAPI, Problem, WebhookView};
 use super::writes::Author;
 use crate::alerts::Alerts;
 use crate::dispatch::Dispatcher;
@@ -61,6 +62,8 @@ pub struct AdminOptions {
     pub reserved_headers: Vec<String>,
     /// Where ingest listens.
     pub ingest_listen: String,
+    /// Where metrics can be read besides the admin socket.
+    pub metrics_listen: Option<String>,
     /// The ingest socket, if any.
     pub ingest_socket: Option<String>,
     /// The configuration file, if any.
@@ -256,6 +259,14 @@ impl Admin {
                 },
             };
             progress.body_is_read();
+            match (parts.uri.path(), &parts.method) {
+                ("/metrics", &Method::GET) => return Ok(self.metrics(&parts.headers).await),
+                ("/openapi.json", &Method::GET) => {
+                    return Ok(json(StatusCode::OK, OPENAPI.as_bytes().to_vec()));
+                }
+                ("/metrics" | "/openapi.json", _) => return Err(Refusal::Method("GET")),
+                _ => {}
+            }
             let call = self.call(&parts, peer, body, access, progress)?;
             if call.method == Method::GET || call.path == ["verify"] {
                 return self.route(call).await;

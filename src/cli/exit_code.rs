@@ -41,6 +41,8 @@ pub enum ExitCode {
     BrokenPipe,
     /// 128 and the number of the signal that ended the terminal UI.
     Signal(u8),
+    /// What `status --check` found, as monitoring plugins number it: 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
+    Check(u8),
 }
 
 impl ExitCode {
@@ -78,6 +80,7 @@ impl ExitCode {
             Self::NotPermitted => 77,
             Self::BadConfig => 78,
             Self::BrokenPipe => 141,
+            Self::Check(number) => number,
             Self::Signal(number) => 128u8.saturating_add(number),
         }
     }
@@ -99,6 +102,7 @@ impl ExitCode {
             Self::NotPermitted => "not permitted",
             Self::BadConfig => "the configuration is faulty",
             Self::BrokenPipe => "whoever read the output stopped reading",
+            Self::Check(_) => "what `status --check` found: 1 WARNING, 2 CRITICAL, 3 UNKNOWN",
             Self::Signal(_) => "ended by a signal: 128 and its number",
         }
     }

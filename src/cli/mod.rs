@@ -25,9 +25,11 @@ mod audit;
 mod backup;
 mod bulk;
 mod check_config;
+mod completions;
 mod create;
 mod delivery;
 mod demo;
+mod doctor;
 mod edit;
 mod email;
 mod event;
@@ -37,6 +39,7 @@ mod failure;
 mod input;
 mod key;
 mod listen;
+mod man;
 pub mod output;
 mod parse;
 mod signals;
@@ -125,7 +128,9 @@ enum Command {
     /// Be a receiver: show what is delivered, verify its signatures, misbehave on purpose
     Listen(listen::Arguments),
     /// How the daemon is doing
-    Status,
+    Status(status::Thresholds),
+    /// Find out what is not in order, and what to do about it
+    Doctor(doctor::Arguments),
     /// Check the configuration file without starting anything
     #[command(visible_alias = "configtest")]
     CheckConfig(check_config::Arguments),
@@ -156,6 +161,10 @@ enum Command {
     Audit(audit::Arguments),
     /// Check every record of the store; can take long
     Verify,
+    /// Completions for a shell, on standard output
+    Completions(completions::Arguments),
+    /// Write the pages of the manual into a directory
+    Man(man::Arguments),
 }
 
 /// What every command works with.
@@ -183,6 +192,10 @@ pub fn run(
     demo: impl FnOnce(&Stage, Foreground<'_>) -> Ended,
 ) -> ExitCode {
     let now = now();
+    let args: Vec<OsString> = args.into_iter().collect();
+    if let Some(ended) = completions::answer(env, &args) {
+        return ended;
+    }
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
@@ -255,7 +268,8 @@ impl Session<'_> {
             }
             Command::Tui(arguments) => tui::run(self, &arguments),
             Command::Listen(arguments) => listen::run(self, arguments).await,
-            Command::Status => status::run(self).await,
+            Command::Status(thresholds) => status::run(self, &thresholds).await,
+            Command::Doctor(arguments) => doctor::run(self, &arguments).await,
             Command::CheckConfig(arguments) => check_config::run(self, &arguments),
             Command::Webhook(command) => webhook::run(self, command).await,
             Command::Delivery(command) => delivery::run(self, command).await,
@@ -267,6 +281,8 @@ impl Session<'_> {
             Command::Backup(arguments) => backup::run(self, &arguments).await,
             Command::Audit(arguments) => audit::run(self, &arguments).await,
             Command::Verify => verify::run(self).await,
+            Command::Completions(arguments) => completions::run(self, &arguments),
+            Command::Man(arguments) => man::run(self, &arguments),
         }
     }
 

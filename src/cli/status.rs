@@ -1,14 +1,22 @@
-//! `postrider status`: how the daemon is doing.
+//! `postrider status`: how the daemon is doing; with `--check`, for monitoring.
 //!
 //! It judges nothing: what an operator should know is in the daemon's own list of problems.
 //!
 //! Invariant: exit 0 means that the daemon answered, not that all is well.
 
+mod check;
+
+pub(super) use check::Thresholds;
+
 use super::output::{Cell, Style};
 use super::{Ended, ExitCode, Session};
 use crate::admin::protocol::{EmailStatus, Status};
 
-pub(super) async fn run(session: &mut Session<'_>) -> Ended {
+pub(super) async fn run(session: &mut Session<'_>, thresholds: &Thresholds) -> Ended {
+    if thresholds.check {
+        thresholds.check_usage()?;
+        return check::run(session, thresholds).await;
+    }
     let status = session.client().await?.status().await?;
     if session.output.json() {
         session.output.object(&status)?;
@@ -60,6 +68,7 @@ fn fields(status: &Status) -> Vec<(&'static str, Cell)> {
                 floor,
             ),
         ),
+        ("metrics", status.metrics_listen.as_ref().map_or(String::new(), |at| format!("http://{at}/metrics")).into()),
         ("mail", mail(&status.email)),
         ("config", config(status)),
         ("access", if status.read_only { "read-only" } else { "" }.into()),

@@ -107,7 +107,7 @@ pub(super) fn warn(session: &mut Session<'_>) {
 }
 
 /// What is known of the terminal, from the environment.
-fn surroundings(session: &Session<'_>) -> Surroundings {
+pub(super) fn surroundings(session: &Session<'_>) -> Surroundings {
     let text = |name: &str| (session.env)(name).and_then(|value| value.into_string().ok()).unwrap_or_default();
     // The first that is set decides, as in the C library.
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"].map(text).into_iter().find(|value| !value.is_empty());

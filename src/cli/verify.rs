@@ -19,11 +19,11 @@ pub(super) async fn run(session: &mut Session<'_>) -> Ended {
     Ok(if is_sound(&report) { ExitCode::Done } else { ExitCode::No })
 }
 
-fn is_sound(report: &VerifyReport) -> bool {
+pub(super) fn is_sound(report: &VerifyReport) -> bool {
     report.damaged == 0 && report.index_problem.is_none() && report.index_blobs == 0
 }
 
-fn in_words(report: &VerifyReport) -> String {
+pub(super) fn in_words(report: &VerifyReport) -> String {
     let mut text = format!(
         "journal: {} records in {} segments check out, {} damaged stretches\nindex: {} rows check out",
         report.records, report.segments, report.damaged, report.index_rows

@@ -59,7 +59,7 @@ impl Default for Config {
 }
 
 /// Keys that are checked but change nothing in this version.
-const WITHOUT_EFFECT: [&str; 2] = ["egress.proxy", "metrics.listen"];
+const WITHOUT_EFFECT: [&str; 1] = ["egress.proxy"];
 
 impl Config {
     /// What is written in the files and changes nothing in this version, for whoever relies on it.

@@ -263,13 +263,15 @@ impl Daemon {
         let egress = Arc::new(egress);
         // The port comes first: a second daemon should not disturb anything before it notices.
         let ports = sockets::ports(handed.ports, config).await?;
+        let metrics_port = sockets::metrics_port(config).await?;
         let (store, workers) = open_store(&setting.state_dir, sealer.clone())?;
         // Not before: beside a store that was made with another key, a new one would be taken for the right one.
         sealer.keep()?;
         let threads = spawn(workers)?;
         let dispatcher = Dispatcher::new(store.clone(), Arc::clone(&egress) as _, settings::dispatch(config)?);
         let alerts = Alerts::new(store.clone(), setting.state_dir.path().join("mail.json"), settings::alerts(config));
-        let (ingest_sockets, reach) = sockets::ingest_faces(ports, handed.ingest, config).await?;
+        let (ingest_sockets, mut reach) = sockets::ingest_faces(ports, handed.ingest, config).await?;
+        reach.metrics = metrics_port.as_ref().and_then(|port| port.local_addr().ok());
         let ingest = Ingest::new(store.clone(), settings::ingest(config, &reach));
         let (maintenance, maintenance_options) = watch::channel(settings::maintenance(config));
         let rounds = Maintenance::new(store.clone(), dispatcher.clone(), maintenance_options);
@@ -294,6 +296,9 @@ impl Daemon {
         faces.serve_ingest(ingest_sockets, &ingest);
         faces.serve_admin(handed.admin, &setting.socket, config, &admin).await?;
         faces.serve_read_only(handed.read_only, &setting.socket, config, &admin).await?;
+        if let Some(port) = metrics_port {
+            faces.serve_metrics(port, &admin);
+        }
         let mut parts = JoinSet::new();
         let running = dispatcher.clone();
         parts.spawn(async move { running.run().await });

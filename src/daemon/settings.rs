@@ -36,6 +36,16 @@ pub(super) const ADMIN_LIMITS: Limits = Limits {
     answers_half_closed: false,
 };
 
+/// Whoever scrapes comes every few seconds; anybody who reaches the port may.
+pub(super) const METRICS_LIMITS: Limits = Limits {
+    connections_max: 16,
+    head_bytes_max: 8 << 10,
+    // A connection is kept between two scrapes.
+    head_time: Duration::from_secs(90),
+    body_time: Duration::from_secs(5),
+    answers_half_closed: true,
+};
+
 pub(super) fn egress(config: &Config) -> EgressOptions {
     EgressOptions {
         policy: AddressPolicy::new(config.egress.allow.iter().copied()),
@@ -171,6 +181,7 @@ pub(super) fn admin(
         defaults,
         reserved_headers: vec![config.signature.body_header.clone(), config.signature.event_type_header.clone()],
         ingest_listen: reach.listen().to_string(),
+        metrics_listen: reach.metrics.map(|address| address.to_string()),
         ingest_socket: reach.socket.as_ref().map(|path| path.display().to_string()),
         config_file: config_file.map(|path| path.display().to_string()),
         config_read_at: config_file.map(|_| read_at),
@@ -195,6 +206,7 @@ pub(super) fn needs_restart(before: &Config, after: &Config) -> Vec<&'static str
     compare(before.ingest.max_connections == after.ingest.max_connections, "ingest.max_connections");
     compare(before.admin == after.admin, "[admin]");
     compare(before.secrets == after.secrets, "[secrets]");
+    compare(before.metrics == after.metrics, "metrics.listen");
     compare(before.log.format == after.log.format, "log.format");
     keys
 }

@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, UnixListener};
 use super::{ServeError, handed, settings};
 use crate::admin::server::{Access, Admin};
 use crate::config::{Config, paths};
-use crate::http::{Listener, Server};
+use crate::http::{Listener, Question, Server};
 use crate::ingest::Ingest;
 
 /// Where events can be posted.
@@ -22,6 +22,8 @@ pub(super) struct Reach {
     /// At least one.
     pub(super) ports: Vec<SocketAddr>,
     pub(super) socket: Option<PathBuf>,
+    /// Where metrics can be read besides the admin socket.
+    pub(super) metrics: Option<SocketAddr>,
 }
 
 impl Reach {
@@ -41,7 +43,7 @@ pub(super) async fn ports(
         Ok::<_, ServeError>((port, address))
     };
     if handed.is_empty() {
-        return Ok(vec![addressed(bind_tcp(config.ingest.listen).await?)?]);
+        return Ok(vec![addressed(bind_tcp(config.ingest.listen, "ingest").await?)?]);
     }
     let mut ports = Vec::new();
     for port in handed {
@@ -54,13 +56,21 @@ pub(super) async fn ports(
     Ok(ports)
 }
 
+/// The port for metrics, if there is to be one.
+pub(super) async fn metrics_port(config: &Config) -> Result<Option<TcpListener>, ServeError> {
+    match config.metrics.listen {
+        Some(address) => Ok(Some(bind_tcp(address, "metrics").await?)),
+        None => Ok(None),
+    }
+}
+
 /// Everything that takes events, and how it is reached.
 pub(super) async fn ingest_faces(
     ports: Vec<(TcpListener, SocketAddr)>,
     handed: Vec<std::os::unix::net::UnixListener>,
     config: &Config,
 ) -> Result<(Vec<Listener>, Reach), ServeError> {
-    let mut reach = Reach { ports: ports.iter().map(|(_, address)| *address).collect(), socket: None };
+    let mut reach = Reach { ports: ports.iter().map(|(_, address)| *address).collect(), socket: None, metrics: None };
     let mut faces: Vec<Listener> = ports.into_iter().map(|(port, _)| Listener::Tcp(port)).collect();
     if let (true, Some(path)) = (handed.is_empty(), &config.ingest.socket) {
         faces.push(Listener::Unix(bind_unix(path, config.admin.group.as_deref()).await?));
@@ -79,13 +89,14 @@ pub(super) struct Faces {
     admin: Server,
     /// Its own: however many look, whoever may do more finds a place.
     read_only: Option<Server>,
+    metrics: Server,
     /// Sockets that the service manager holds are not among them.
     files: Vec<PathBuf>,
 }
 
 impl Faces {
     pub(super) fn of(ingest: Server, admin: Server) -> Self {
-        Self { ingest, admin, read_only: None, files: Vec::new() }
+        Self { ingest, admin, read_only: None, metrics: Server::new(settings::METRICS_LIMITS), files: Vec::new() }
     }
 
     pub(super) fn serve_ingest(&self, listeners: Vec<Listener>, ingest: &Ingest) {
@@ -144,6 +155,17 @@ impl Faces {
         Ok(())
     }
 
+    pub(super) fn serve_metrics(&self, port: TcpListener, admin: &Admin) {
+        let (server, admin) = (self.metrics.clone(), admin.clone());
+        tokio::spawn(async move {
+            let answer = move |_, question: Question, _| {
+                let admin = admin.clone();
+                async move { admin.answer_metrics(question.method(), question.uri().path(), question.headers()).await }
+            };
+            server.serve(Listener::Tcp(port), answer).await;
+        });
+    }
+
     /// Accepts nothing more, and lets what is being answered end within `patience`.
     pub(super) async fn stop(self, patience: Duration) {
         for file in &self.files {
@@ -154,7 +176,7 @@ impl Faces {
                 server.stop(patience).await;
             }
         };
-        tokio::join!(self.ingest.stop(patience), self.admin.stop(patience), read_only);
+        tokio::join!(self.ingest.stop(patience), self.admin.stop(patience), self.metrics.stop(patience), read_only);
     }
 }
 
@@ -189,15 +211,15 @@ fn lets_in(path: &Path, group: u32) -> bool {
     })
 }
 
-async fn bind_tcp(address: SocketAddr) -> Result<TcpListener, ServeError> {
+async fn bind_tcp(address: SocketAddr, section: &str) -> Result<TcpListener, ServeError> {
     TcpListener::bind(address).await.map_err(|error| match error.kind() {
         std::io::ErrorKind::AddrInUse => ServeError::InUse(format!(
-            "{address} is in use by another program; stop it, or set another [ingest] listen address"
+            "{address} is in use by another program; stop it, or set another [{section}] listen address"
         )),
         std::io::ErrorKind::PermissionDenied => {
             ServeError::NotPermitted(format!("{address} can not be listened on: {error}"))
         }
-        _ => ServeError::Unusable(format!("{address} (ingest.listen) can not be listened on: {error}")),
+        _ => ServeError::Unusable(format!("{address} ({section}.listen) can not be listened on: {error}")),
     })
 }
 

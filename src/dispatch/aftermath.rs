@@ -29,7 +29,7 @@ impl Dispatcher {
                 })
                 .await;
             let Ok(webhook) = paused else { return };
-            tracing::warn!(webhook = %webhook.id, "the receiver answered 410 Gone: the webhook is paused");
+            tracing::warn!(webhook = webhook.name, webhook_id = %webhook.id, "the receiver answered 410 Gone: the webhook is paused");
             let (id, version) = (webhook.id.to_string(), webhook.version);
             let detail = serde_json::json!({"id": id, "version": version, "why": "the receiver answered 410 Gone"});
             let noted = AuditRecord::own(now, "webhook.pause", &webhook.name, detail.to_string());
@@ -40,15 +40,31 @@ impl Dispatcher {
     }
 }
 
-pub(super) fn tell(job: &Job, attempt: &Attempt, settled: &Settled) {
-    let (delivery, webhook) = (job.id, job.webhook);
-    let code = attempt.outcome.code();
-    let error = attempt.outcome.result.err().map(ErrorKind::as_str);
-    if settled.gave_up {
-        tracing::warn!(%delivery, %webhook, number = attempt.number, code, error, "a delivery failed for good");
-    } else if settled.delivery.state() == State::Delivered {
-        tracing::debug!(%delivery, %webhook, number = attempt.number, code, "delivered");
-    } else {
-        tracing::info!(%delivery, %webhook, number = attempt.number, code, error, "an attempt failed");
+/// What the log is told of an attempt.
+pub(super) struct Tale {
+    number: u32,
+    result: Result<u16, ErrorKind>,
+    gave_up: bool,
+    state: State,
+}
+
+impl Tale {
+    pub(super) fn of(attempt: &Attempt, settled: &Settled) -> Self {
+        let (number, result) = (attempt.number, attempt.outcome.result);
+        Self { number, result, gave_up: settled.gave_up, state: settled.delivery.state() }
+    }
+
+    /// May wait for whoever takes the log: not to be called while others wait for anything.
+    pub(super) fn tell(&self, job: &Job, webhook: &str) {
+        let (delivery, event, webhook_id) = (job.id, job.id.event, job.webhook);
+        let (number, code) = (self.number, self.result.unwrap_or(0));
+        let error = self.result.err().map(ErrorKind::as_str);
+        if self.gave_up {
+            tracing::warn!(webhook, %delivery, number, code, error, %event, %webhook_id, "a delivery failed for good");
+        } else if self.state == State::Delivered {
+            tracing::debug!(webhook, %delivery, number, code, %event, %webhook_id, "delivered");
+        } else {
+            tracing::info!(webhook, %delivery, number, code, error, %event, %webhook_id, "an attempt failed");
+        }
     }
 }

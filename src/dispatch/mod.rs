@@ -45,6 +45,7 @@ use crate::egress::{Request, Slot, Transport};
 use crate::journal::{AttemptRecord, ChangeCause, ChangeRecord, Record, Target};
 use crate::random::Random;
 use crate::store::{Arrival, Config, Store, StoreError};
+use aftermath::Tale;
 use tally::Tally;
 
 /// How the dispatcher works.
@@ -387,14 +388,15 @@ impl Dispatcher {
     /// Settles an attempt, notes it, and gives the next delivery to attempt.
     fn settle(&self, mut flight: Flight<'_>, job: &Job, attempt: Attempt, version: u32) -> Option<Job> {
         let prepared = self.shared.prepared.load();
-        let plan = prepared.webhooks.get(&job.webhook).map(|prepared| prepared.webhook.retry)?;
+        let webhook = prepared.webhooks.get(&job.webhook).map(|prepared| Arc::clone(&prepared.webhook))?;
+        let plan = webhook.retry;
         let unit = self.shared.random.unit();
         let mut lanes = self.lanes();
         let now = self.now();
         let settled = lanes.settle(job.id, &attempt.outcome, &plan, unit, now);
         flight.landed = true;
         self.shared.place_freed.notify_one();
-        aftermath::tell(job, &attempt, &settled);
+        let tale = Tale::of(&attempt, &settled);
         let is_over = settled.delivery.due_at().is_none();
         self.shared.tally.attempted(job.webhook, &attempt, settled.gave_up, is_over, now);
         let target = Target { webhook: job.webhook, version };
@@ -408,6 +410,8 @@ impl Dispatcher {
             // A lane that may do more now gets more tasks.
             self.start_due(&mut lanes);
         }
+        drop(lanes);
+        tale.tell(job, &webhook.name);
         next
     }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::{Dispatcher, Hold, LaneStatus, Last, Standing};
+use crate::domain::counters::Counters;
 use crate::domain::delivery::Delivery;
 use crate::domain::figures::{Figures, Window};
 use crate::domain::id::{DeliveryId, WebhookId};
@@ -54,6 +55,12 @@ impl Dispatcher {
     #[must_use]
     pub fn figures(&self, webhook: WebhookId, window: Window, now: Now) -> Option<(Figures, Option<Last>)> {
         self.shared.tally.webhook(webhook, window, now)
+    }
+
+    /// What a webhook's attempts came to since the start; `None` before its first.
+    #[must_use]
+    pub fn counters(&self, webhook: WebhookId) -> Option<(Counters, Option<Last>)> {
+        self.shared.tally.counters(webhook)
     }
 
     /// Figures of all webhooks together, those that are gone among them.

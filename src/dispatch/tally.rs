@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::domain::attempt::{Attempt, Class, ErrorKind, Trigger};
+use crate::domain::counters::Counters;
 use crate::domain::figures::{Ended, Figures, Pace, Series, Window};
 use crate::domain::id::WebhookId;
 use crate::domain::time::{Now, Timestamp};
@@ -28,6 +29,7 @@ pub struct Last {
 #[derive(Debug)]
 struct OfWebhook {
     series: Series,
+    counters: Counters,
     last: Option<Last>,
 }
 
@@ -61,12 +63,15 @@ impl Tally {
             lock(&self.pace).ended(now);
         }
         let of_webhook = self.of(webhook).unwrap_or_else(|| {
-            let new = || Arc::new(Mutex::new(OfWebhook { series: Series::new(now), last: None }));
+            let new = || {
+                Arc::new(Mutex::new(OfWebhook { series: Series::new(now), counters: Counters::default(), last: None }))
+            };
             let mut webhooks = self.webhooks.write().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(webhooks.entry(webhook).or_insert_with(new))
         });
         let mut of_webhook = lock(&of_webhook);
         of_webhook.series.add(&ended, now);
+        of_webhook.counters.add(outcome, ended.is_resend, gave_up);
         let (at, before) = (attempt.started_at, of_webhook.last);
         let is_success = outcome.is_success();
         of_webhook.last = Some(Last {
@@ -92,6 +97,13 @@ impl Tally {
         let of_webhook = self.of(webhook)?;
         let mut of_webhook = lock(&of_webhook);
         Some((of_webhook.series.read(window, now), of_webhook.last))
+    }
+
+    /// What the attempts of a webhook came to since the start; `None` before its first.
+    pub(super) fn counters(&self, webhook: WebhookId) -> Option<(Counters, Option<Last>)> {
+        let of_webhook = self.of(webhook)?;
+        let of_webhook = lock(&of_webhook);
+        Some((of_webhook.counters.clone(), of_webhook.last))
     }
 
     pub(super) fn total(&self, window: Window, now: Now) -> Figures {

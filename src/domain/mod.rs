@@ -7,6 +7,7 @@
 pub mod address;
 pub mod attempt;
 pub mod audit;
+pub mod counters;
 pub mod credentials;
 pub mod delivery;
 pub mod email;
@@ -17,6 +18,7 @@ pub mod filter;
 pub mod health;
 pub mod id;
 pub mod links;
+pub mod log_fields;
 pub mod references;
 pub mod retry;
 pub mod secret;

@@ -239,6 +239,18 @@ impl Egress {
         self.pool.count()
     }
 
+    /// Whether an https receiver can be verified at all: there is a certificate authority.
+    #[must_use]
+    pub fn verifies_tls(&self) -> bool {
+        self.settings.load().trust.is_any()
+    }
+
+    /// Whether there is a name server to ask.
+    #[must_use]
+    pub fn resolves_names(&self) -> bool {
+        self.resolver.load().has_servers()
+    }
+
     fn swap_settings(&self, next: impl Fn(&Settings) -> (AddressPolicy, bool, Arc<Trust>)) {
         self.settings.rcu(|old| {
             let (policy, allow_http, trust) = next(old);

@@ -135,6 +135,10 @@ impl Resolver {
         })
     }
 
+    pub(super) fn has_servers(&self) -> bool {
+        matches!(self.names, Names::Fixed(_)) || self.loaded.load().dns.is_some()
+    }
+
     async fn notice_changes(&self) {
         if !self.recheck_is_due() {
             return;

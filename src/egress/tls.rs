@@ -49,6 +49,11 @@ impl Trust {
         let connector = verifier.clone().map(|verifier| connector(verifier, None)).transpose()?;
         Ok(Self { extra, verifier, connector })
     }
+
+    /// Whether there is anybody to trust.
+    pub(super) const fn is_any(&self) -> bool {
+        self.verifier.is_some()
+    }
 }
 
 /// The connector for these; `None` when there is not one root certificate.

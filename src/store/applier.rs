@@ -8,10 +8,11 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
 
 use super::revisions::{Revisions, concerns_deliveries};
 use super::{Arrivals, fold};
@@ -48,6 +49,8 @@ pub(super) struct Slot {
     applied: watch::Sender<u64>,
     /// Somebody waits for what was committed to be applied.
     hurry: Notify,
+    /// Since when the applier lets records gather.
+    gathering: Mutex<Option<Instant>>,
     /// A search found damage.
     damage: RwLock<Option<Arc<str>>>,
     /// How often an index was moved aside since the start.
@@ -63,6 +66,7 @@ impl Slot {
             state: RwLock::new(IndexState::Opening),
             applied: watch::Sender::new(0),
             hurry: Notify::new(),
+            gathering: Mutex::new(None),
             damage: RwLock::new(None),
             rebuilt: AtomicUsize::new(0),
             queued: AtomicUsize::new(0),
@@ -105,6 +109,10 @@ impl Slot {
         self.hurry.notify_one();
     }
 
+    fn gathering(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.gathering.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn take_damage(&self) -> Option<Arc<str>> {
         self.damage.write().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -125,7 +133,10 @@ impl Feed {
     pub(super) fn send(&self, records: &[Committed]) {
         let bytes: usize = records.iter().map(|one| one.location.length as usize).sum();
         let queued = self.slot.queued.fetch_add(bytes, Ordering::Relaxed);
-        if queued + bytes > Self::QUEUED_MAX / 2 {
+        // The applier does not look at the queue while it lets records gather: to be woken for each commit costs more than to
+        // apply it. Its own timer can be late, or, where the clock is stepped under a waiting thread, never end.
+        let over = self.slot.gathering().is_some_and(|since| since.elapsed() >= GATHER);
+        if over || queued + bytes > Self::QUEUED_MAX / 2 {
             self.slot.hurry.notify_one();
         }
         // An empty message still wakes the applier, which then sees the gap.
@@ -271,18 +282,15 @@ impl Applier {
             first = self.queue.recv() => first?,
             () = self.slot.hurry.notified() => Vec::new(),
         };
-        let deadline = tokio::time::Instant::now() + GATHER;
         // Whoever is in a hurry has waited for the commit already.
-        let gathers = !records.is_empty();
-        while gathers && records.len() < BATCH_MAX {
-            let more = tokio::select! {
-                biased;
-                more = self.queue.recv() => more,
-                () = self.slot.hurry.notified() => break,
-                () = tokio::time::sleep_until(deadline) => break,
-            };
-            let Some(more) = more else { break };
-            records.extend(more);
+        if !records.is_empty() {
+            let since = Instant::now();
+            *self.slot.gathering() = Some(since);
+            tokio::select! {
+                () = self.slot.hurry.notified() => {}
+                () = tokio::time::sleep_until(since + GATHER) => {}
+            }
+            *self.slot.gathering() = None;
         }
         while let Ok(more) = self.queue.try_recv() {
             records.extend(more);
@@ -415,7 +423,7 @@ impl Applier {
 
     /// `Err` when the store was closed meanwhile.
     async fn wait_before_retry(&mut self) -> Result<(), ()> {
-        let until = tokio::time::Instant::now() + RETRY_EVERY;
+        let until = Instant::now() + RETRY_EVERY;
         loop {
             tokio::select! {
                 () = tokio::time::sleep_until(until) => return Ok(()),

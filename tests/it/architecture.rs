@@ -166,7 +166,9 @@ const OWNED: &[(&str, &[&str], &str)] = &[
     ("lettre", &["mail"], "one place that writes mail and speaks SMTP"),
     ("listenfd", &["daemon"], "sockets are opened, or taken over, in one place"),
     ("nucleo_matcher", &["tui"], "what is typed and what is meant, for people only"),
+    ("clap_complete", &["cli"], "completions are made of the commands"),
     ("postcard", &["journal", "index"], "the two disk formats"),
+    ("prometheus_client", &["admin::server"], "one place that writes metrics"),
     ("ratatui", &["tui"], "screens are drawn in one part"),
     ("reqwest", &["admin::client"], "a client of the admin socket; deliveries go through egress"),
     (
@@ -174,6 +176,7 @@ const OWNED: &[(&str, &[&str], &str)] = &[
         &["journal", "index", "logging", "secrets", "maintenance", "daemon", "listen", "cli", "tui"],
         "each call of the system has one place",
     ),
+    ("roff", &["cli"], "pages of the manual"),
     ("rustls", &["egress", "main"], "main chooses the provider once, egress does the rest"),
     ("rustls_platform_verifier", &["egress"], "who is trusted is decided in one place"),
     ("sd_notify", &["daemon"], "whoever started the process hears from one place"),

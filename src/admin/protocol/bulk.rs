@@ -10,10 +10,12 @@ use serde_json::{Map, Value};
 
 /// What `POST /v1/resend` and `POST /v1/cancel` take.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct BulkRequest {
     /// The fields of the query of `GET /v1/deliveries`; `class`, `code` and `state` may be lists.
     #[serde(default)]
+    #[cfg_attr(test, schema(value_type = std::collections::HashMap<String, Value>))]
     pub filter: Map<String, Value>,
     /// Permits an empty filter, which means all there are.
     #[serde(default)]
@@ -28,6 +30,7 @@ pub struct BulkRequest {
 
 /// What a change of many deliveries would be: the answer to a dry run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct BulkCount {
     /// Deliveries that match; at least so many when it is not complete.
     pub matched: u64,
@@ -45,6 +48,7 @@ pub struct BulkCount {
 
 /// Payloads with links that no longer work, among some that were looked at.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct DeadLinkSample {
     /// Payloads that were looked at, at most 200, evenly chosen.
     pub sampled: u64,
@@ -54,6 +58,7 @@ pub struct DeadLinkSample {
 
 /// A change of many deliveries, under way or over.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct JobView {
     /// `job_…`
     pub id: String,
@@ -89,6 +94,7 @@ pub struct JobView {
 
 /// The answer to resending one delivery.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct Resent {
     /// It will be sent again.
     pub done: bool,

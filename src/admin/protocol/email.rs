@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Mail about failures.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct EmailStatus {
     /// There is a mail server.
     pub configured: bool,
@@ -25,6 +26,7 @@ pub struct EmailStatus {
 
 /// A mail that shows that mail works.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct EmailTest {
     /// Whom it goes to.
@@ -33,6 +35,7 @@ pub struct EmailTest {
 
 /// What came of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct EmailTested {
     /// The server took it.
     pub sent: bool,

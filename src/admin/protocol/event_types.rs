@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 /// What did not fit the schema of an event type since the daemon started, or since the schema changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct DriftView {
     /// Payloads that did not fit.
     pub count: u64,
@@ -21,6 +22,7 @@ pub struct DriftView {
 
 /// An event type as it is shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct EventTypeView {
     /// Canonical name.
     pub name: String,
@@ -62,6 +64,7 @@ pub struct EventTypeView {
 
 /// An event type of the operator's own, as it is defined.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct EventTypeDefinition {
     /// What people read; the name when it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -74,8 +77,10 @@ pub struct EventTypeDefinition {
     pub meaning: Option<String>,
     /// The JSON Schema of its payloads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(value_type = Option<serde_json::Value>))]
     pub schema: Option<Box<RawValue>>,
     /// An example of a payload; has to fit the schema.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(value_type = Option<serde_json::Value>))]
     pub example: Option<Box<RawValue>>,
 }

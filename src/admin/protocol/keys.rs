@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// An ingest token as it is shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct KeyView {
     /// Its name.
     pub name: String,
@@ -24,6 +25,7 @@ pub struct KeyView {
 
 /// A new ingest token.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewKey {
     /// Its name.

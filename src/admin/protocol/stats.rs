@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// The answer to `GET /v1/stats?window=1h`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct StatsView {
     /// When it was made.
     pub at: String,
@@ -36,6 +37,7 @@ pub struct StatsView {
 
 /// Attempts by what came of them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct SeriesView {
     /// No response (class `0`), per slice.
     pub no_response: Vec<u64>,
@@ -65,6 +67,7 @@ pub struct SeriesView {
 
 /// How one webhook did, and does.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct WebhookStats {
     /// `wh_…`
     pub id: String,
@@ -106,6 +109,7 @@ pub struct WebhookStats {
 /// The answer to `GET /v1/changes?after=REVISION&wait=SECONDS`. It comes when anything changed after
 /// that revision, or when the time is over. A revision counts within one run of the daemon.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct ChangesView {
     /// To be sent as `after` the next time.
     pub revision: u64,

@@ -11,6 +11,7 @@ use super::RequestView;
 
 /// What to test a webhook with. Everything may be left out.
 #[derive(Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewTest {
     /// The event type; else the first that the webhook wants.
@@ -18,6 +19,7 @@ pub struct NewTest {
     pub event_type: Option<String>,
     /// The payload, any JSON value, sent byte for byte; else an example of the type.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    #[cfg_attr(test, schema(value_type = Option<Value>))]
     pub payload: Option<Box<RawValue>>,
     /// Fields of the webhook that are not saved, in the form in which they would be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -31,6 +33,7 @@ fn given<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Box<RawValu
 
 /// What came of a test.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct TestView {
     /// The receiver answered 2xx in time.
     pub delivered: bool,
@@ -54,6 +57,7 @@ pub struct TestView {
 
 /// One step of a test.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct StepView {
     /// Its name.
     pub name: String,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Whether a secret is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct SecretView {
     /// It is set.
     pub set: bool,
@@ -19,6 +20,7 @@ pub struct SecretView {
 
 /// A header of the operator's own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct HeaderView {
     /// Its name.
     pub name: String,
@@ -35,6 +37,7 @@ pub struct HeaderView {
 
 /// A retry plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct RetryView {
     /// Attempts after the first.
     pub count: u16,
@@ -48,6 +51,7 @@ pub struct RetryView {
 
 /// Who is told when deliveries fail for good.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct FailureEmailView {
     /// Mail addresses.
     pub to: Vec<String>,
@@ -57,6 +61,7 @@ pub struct FailureEmailView {
 
 /// How a webhook gets an access token.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct OAuthView {
     /// The URL of the authorization server.
     pub endpoint: String,
@@ -68,6 +73,7 @@ pub struct OAuthView {
 
 /// Private certificates of a webhook.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct TlsView {
     /// PEM certificates that are trusted besides the system's.
     #[serde(default)]
@@ -82,6 +88,7 @@ pub struct TlsView {
 
 /// A condition on a payload; one of `equals`, `in` and `exists` is there.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct ConditionView {
     /// JSON Pointer (RFC 6901) of a value.
     pub path: String,
@@ -103,6 +110,7 @@ fn given<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<serde_json:
 
 /// How a webhook is doing. Not part of what is configured.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct LaneView {
     /// Deliveries that are pending.
     pub pending: u64,
@@ -118,6 +126,7 @@ pub struct LaneView {
 
 /// A webhook as it is shown.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct WebhookView {
     /// `wh_…`
     pub id: String,
@@ -180,6 +189,7 @@ pub struct WebhookView {
 
 /// One secret, shown to who asked for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct RevealView {
     /// Its name, such as `oauth.token` or `headers.Authorization`.
     pub field: String,
@@ -189,6 +199,7 @@ pub struct RevealView {
 
 /// What an import did, or would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct ImportView {
     /// Nothing was done.
     pub dry_run: bool,
@@ -198,6 +209,7 @@ pub struct ImportView {
 
 /// What an import does to one webhook or event type.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct ImportChange {
     /// `create`, `change`, `delete` or `unchanged`.
     pub action: String,
@@ -218,6 +230,7 @@ pub struct ImportChange {
 
 /// When a webhook's deliveries are attempted while the receiver stays down.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct PlanView {
     /// Earliest times after the first attempt, itself among them as 0; each retry comes up to a
     /// tenth of its wait later, and an attempt that times out adds its timeout.

@@ -7,9 +7,12 @@ use std::collections::HashSet;
 use http::{Method, StatusCode};
 
 use super::{Access, Admin, Call, Refusal, Reply, reply};
-use crate::admin::protocol::{DiskStatus, EmailStatus, IndexStatus, IngestStatus, JournalStatus, Status, VerifyReport};
+use crate::admin::protocol::{
+    DiskStatus, EgressStatus, EmailStatus, IndexStatus, IngestStatus, JournalStatus, ProcessStatus, Status,
+    VerifyReport,
+};
 use crate::domain::id::WebhookId;
-use crate::maintenance::free_space;
+use crate::maintenance::{free_space, process};
 use crate::store::{IndexState, StoreError};
 
 impl Admin {
@@ -52,6 +55,12 @@ impl Admin {
             email: self.email_status(),
             problems: Vec::new(),
             config_file: options.config_file.clone(),
+            egress: Some(EgressStatus {
+                verifies_tls: self.shared.egress.verifies_tls(),
+                resolves_names: self.shared.egress.resolves_names(),
+            }),
+            process: Some(process_status()),
+            metrics_listen: options.metrics_listen.clone(),
             trial: options.trial,
             read_only: false,
             retention_days: options.retention_days,
@@ -156,6 +165,16 @@ impl Admin {
         });
         let report = work.await.map_err(|error| Refusal::Store(StoreError::Io(error.to_string())))?;
         reply(StatusCode::OK, &report.map_err(StoreError::from)?)
+    }
+}
+
+fn process_status() -> ProcessStatus {
+    let process = process();
+    ProcessStatus {
+        resident_bytes: process.resident_bytes,
+        cpu_seconds: process.cpu.as_secs(),
+        descriptors: process.descriptors,
+        descriptors_max: process.descriptors_max,
     }
 }
 
