@@ -26,6 +26,15 @@ interop:
     cargo build --release --locked
     bash tests/interop/run.sh
 
+# A .deb, an .rpm and a tarball, in target/package; needs cargo-deb, cargo-generate-rpm and cargo-cyclonedx
+package *REVISION:
+    cargo build --release --locked
+    bash packaging/build.sh {{REVISION}}
+
+# The .deb on a bare system that is made for it: install, use, upgrade, purge; as root
+packages *FILES:
+    bash tests/packages/install.sh {{FILES}}
+
 # Each fuzz target for FUZZ_SECONDS (30), on the stable toolchain
 fuzz *TARGETS:
     bash fuzz/run.sh {{TARGETS}}

@@ -287,6 +287,10 @@ impl Admin {
         access: Access,
         progress: Progress,
     ) -> Result<Call, Refusal> {
+        // Structs would else be made of arrays of their values as well.
+        if body.trim_ascii_start().starts_with(b"[") {
+            return Err(Refusal::Bad("the body has to be a JSON object, not an array".to_owned()));
+        }
         let query = url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
         Ok(Call {
             method: parts.method.clone(),
@@ -382,8 +386,14 @@ impl Call {
         self.query.get(name)
     }
 
-    /// The first parameter that is not one of these.
+    /// The first parameter that is not one of these, or is there more than once.
     fn check_params(&self, known: &[&str]) -> Result<(), Refusal> {
+        let twice = |(place, (name, _)): &(usize, &(String, String))| {
+            self.query.0[..*place].iter().any(|(other, _)| other == name)
+        };
+        if let Some((_, (name, _))) = self.query.0.iter().enumerate().find(twice) {
+            return Err(Refusal::Bad(format!("the parameter {name:?} is there more than once")));
+        }
         match self.query.0.iter().find(|(key, _)| !known.contains(&key.as_str())) {
             Some((unknown, _)) => {
                 let text = format!("there is no parameter {unknown:?}; there are {}", known.join(", "));

@@ -204,3 +204,41 @@ fn the_most_serious_end_is_kept() {
     assert_eq!(worse(ExitCode::Done, ExitCode::No), ExitCode::No);
     assert_eq!(worse(ExitCode::No, ExitCode::Done), ExitCode::No);
 }
+
+/// Every line of a shell block in these pages that begins with the program's name.
+fn commands_of_pages() -> Vec<(String, String)> {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let guides = std::fs::read_dir(root.join("docs/guide")).unwrap().map(|entry| entry.unwrap().path());
+    let pages = guides.chain([root.join("README.md"), root.join("SECURITY.md")]);
+    let mut found = Vec::new();
+    for page in pages {
+        let text = std::fs::read_to_string(&page).unwrap().replace("\\\n", " ");
+        let mut block = "";
+        for line in text.lines() {
+            if let Some(language) = line.strip_prefix("```") {
+                block = if block.is_empty() { if language.is_empty() { "text" } else { language } } else { "" };
+                continue;
+            }
+            let line = line.trim().trim_start_matches("$ ").trim_start_matches("sudo ");
+            let line = line.trim_start_matches("-u postrider ");
+            if matches!(block, "sh" | "console") && line.starts_with("postrider ") {
+                found.push((page.display().to_string(), line.to_owned()));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_command_in_the_pages_is_one() {
+    let commands = commands_of_pages();
+    assert!(commands.len() > 40, "{}", commands.len());
+    for (page, line) in commands {
+        // Up to what the shell would do with it.
+        let words = shlex::split(line.split(" | ").next().unwrap()).unwrap_or_else(|| panic!("{page}: {line}"));
+        let words = words.into_iter().take_while(|word| !word.starts_with('#') && word != ">" && word != "|");
+        if let Err(error) = Cli::try_parse_from(words) {
+            assert!(!error.use_stderr(), "{page}: {line}\n{error}");
+        }
+    }
+}

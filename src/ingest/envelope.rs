@@ -70,7 +70,7 @@ struct Envelope<'a> {
 /// What is wrong, with line and column.
 pub fn parse_envelope(body: &[u8]) -> Result<Parsed, String> {
     let text = as_text(body)?;
-    let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|error| json_error(&error))?;
+    let envelope: Envelope<'_> = object(text)?;
     let mut references = envelope.references;
     let mut idempotency_key = None;
     if let Some(id) = envelope.id.filter(|id| !id.is_empty()) {
@@ -84,6 +84,14 @@ pub fn parse_envelope(body: &[u8]) -> Result<Parsed, String> {
         references,
         idempotency_key,
     })
+}
+
+/// A JSON object as a struct, which would else be made of an array of its values as well.
+fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, String> {
+    if text.trim_start().starts_with('[') {
+        return Err("it has to be a JSON object, not an array (line 1, column 1)".to_owned());
+    }
+    serde_json::from_str(text).map_err(|error| json_error(&error))
 }
 
 /// The bytes of a payload as they stand there. Copied: a part of the request would keep all of it in memory for as long as the
@@ -129,7 +137,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Data<'a> {
 /// What is wrong, with line and column.
 pub fn parse_structured(body: &[u8]) -> Result<Parsed, String> {
     let text = as_text(body)?;
-    let event: CloudEvent<'_> = serde_json::from_str(text).map_err(|error| json_error(&error))?;
+    let event: CloudEvent<'_> = object(text)?;
     let payload = match (event.data.0, event.data_base64) {
         (Some(data), None) => cut_out(data),
         (None, Some(encoded)) => {
@@ -407,6 +415,15 @@ mod tests {
 
     fn bytes(text: &str) -> Bytes {
         Bytes::copy_from_slice(text.as_bytes())
+    }
+
+    #[test]
+    fn an_array_of_the_values_is_no_envelope() {
+        for text in ["[\"SOS_REPORT\", {}]", " [\"SOS_REPORT\", {}, null, []]"] {
+            assert!(parse_envelope(text.as_bytes()).is_err_and(|said| said.contains("object")), "{text}");
+        }
+        let event = "[\"1.0\", \"1\", \"/x\", \"SOS_REPORT\", null, null, {}, null]";
+        assert!(parse_structured(event.as_bytes()).is_err_and(|said| said.contains("object")));
     }
 
     #[test]

@@ -145,6 +145,13 @@ impl Feed {
     }
 }
 
+impl Drop for Feed {
+    fn drop(&mut self) {
+        // Nothing more comes: whoever waits for more can stop.
+        self.slot.hurry.notify_one();
+    }
+}
+
 /// The applier's own state.
 #[derive(Debug)]
 pub(super) struct Applier {

@@ -4,7 +4,7 @@
 #
 #   tests/interop/run.sh [BINARY]
 #
-# Needs curl, openssl, python3 with venv, node with npm, `webhook` and `faketime`. Exit code 77 and a reason when something is missing,
+# Needs curl, openssl, python3 with venv, node with npm, `webhook`, `faketime` and `socat`. Exit code 77 and a reason when something is missing,
 # so that a skipped run never looks like a good one.
 set -euo pipefail
 
@@ -13,7 +13,7 @@ root=$(cd "$here/../.." && pwd)
 binary=$(realpath "${1:-$root/target/release/postrider}")
 cache=${INTEROP_CACHE:-$root/target/interop}
 
-for tool in curl openssl python3 node npm webhook faketime; do
+for tool in curl openssl python3 node npm webhook faketime socat; do
     command -v "$tool" >/dev/null || { echo "SKIP: needs $tool"; exit 77; }
 done
 [ -x "$binary" ] || { echo "SKIP: no binary at $binary"; exit 77; }
@@ -29,6 +29,11 @@ if [ ! -e "$cache/mail.ready" ]; then
     python3 -m venv "$cache/mail-venv"
     "$cache/mail-venv/bin/pip" install --quiet --disable-pip-version-check aiosmtpd==1.4.6
     touch "$cache/mail.ready"
+fi
+if [ ! -e "$cache/schemathesis.ready" ]; then
+    python3 -m venv "$cache/schemathesis-venv"
+    "$cache/schemathesis-venv/bin/pip" install --quiet --disable-pip-version-check schemathesis==4.32.5
+    touch "$cache/schemathesis.ready"
 fi
 if [ ! -e "$cache/node.ready" ]; then
     npm install --silent --no-audit --no-fund --prefix "$cache" standardwebhooks@1.1.1 cloudevents@10.0.0
@@ -188,4 +193,10 @@ wait "$time_pid" || over_time=$?
 [ "$mail" -eq 0 ] || exit "$mail"
 [ "$over_time" -eq 0 ] || exit "$over_time"
 bash "$here/story.sh" "$binary"
+bash "$here/snippets.sh" "$binary"
+described=0
+bash "$here/schemathesis.sh" "$binary" "$cache/schemathesis-venv/bin/schemathesis" >"$work/schemathesis.log" 2>&1 || described=$?
+tail -n 1 "$work/schemathesis.log"
+# Without root there is no network of its own.
+[ "$described" -eq 0 ] || [ "$described" -eq 77 ] || { tail -n 80 "$work/schemathesis.log"; fail "answers are not as docs/openapi.json says"; }
 echo "interop passed"

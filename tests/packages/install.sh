@@ -25,8 +25,11 @@ clean_up() {
         inside journalctl -u postrider --no-pager -n 60 || true
     fi
     tmux kill-session -t "$net" 2>/dev/null || true
-    for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
-    [ -z "${container:-}" ] || { kill "$container" 2>/dev/null; sleep 2; kill "$container" 2>/dev/null; wait "$container" 2>/dev/null; } || true
+    for pid in "${pids[@]}"; do kill -KILL "$pid" 2>/dev/null || true; done
+    # The system in it goes down with its first process.
+    [ -z "${init:-}" ] || kill -KILL "$init" 2>/dev/null || true
+    [ -z "${container:-}" ] || kill -KILL "$container" 2>/dev/null || true
+    wait 2>/dev/null || true
     ip netns delete "$net" 2>/dev/null || true
     rm -rf "$work"
     exit "$status"
@@ -134,7 +137,9 @@ ok "created, posted, delivered, verified"
 
 tmux new-session -d -s "$net" -x 80 -y 24 "nsenter --target $init --all --root --wd=/ -- env -i PATH=/usr/bin:/bin HOME=/root LANG=C.UTF-8 TERM=xterm-256color postrider"
 seen() { tmux capture-pane -p -t "$net" | grep -q "$1"; }
-wait_until 10 "the UI does not come" seen aml
+wait_until 10 "the UI does not come" seen Overview
+tmux send-keys -t "$net" 2
+wait_until 10 "the UI does not show the webhook" seen aml
 tmux send-keys -t "$net" 3
 wait_until 10 "the UI does not show the delivery" seen first-1
 tmux kill-session -t "$net"

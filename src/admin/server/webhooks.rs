@@ -89,7 +89,11 @@ impl Admin {
 
     fn list_webhooks(&self, call: &Call) -> Reply {
         call.check_params(&["deleted"])?;
-        let deleted = call.param("deleted") == Some("true");
+        let deleted = match call.param("deleted") {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(_) => return Err(Refusal::Bad("deleted must be true or false".to_owned())),
+        };
         let config = self.shared.store.config();
         let mut listed: Vec<_> = config.webhooks.values().filter(|webhook| deleted || webhook.exists()).collect();
         listed.sort_by(|a, b| a.name.cmp(&b.name));
