@@ -11,7 +11,7 @@ mod trial;
 mod webhook;
 
 #[cfg(test)]
-mod openapi;
+mod tests;
 
 pub use bulk::{BulkCount, BulkRequest, DeadLinkSample, JobView, Resent};
 pub use email::{EmailStatus, EmailTest, EmailTested};

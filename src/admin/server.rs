@@ -5,6 +5,7 @@
 //! refused before anything of the request is acted on, and whatever the path.
 
 mod audit;
+mod author;
 mod backup;
 mod bulk;
 mod changes;
@@ -52,6 +53,7 @@ use crate::egress::Egress;
 use crate::http::{Answer, BodyError, Peer, Progress, Question, json, read_body, typed};
 use crate::ingest::{Ingest, percent_decode};
 use crate::store::{Store, StoreError};
+use author::author_name;
 
 /// What the answers depend on besides the store; replaced on reload.
 #[derive(Clone, Debug)]
@@ -349,28 +351,6 @@ fn only_looks(parts: &Parts) -> bool {
 fn no_such(path: &str) -> Refusal {
     let path: String = path.chars().take(100).collect();
     Refusal::NotFound(format!("there is no {}", printable(&path)))
-}
-
-/// The kernel's word for who it is, and what `sudo` says of who that was before.
-fn author_name(peer: Peer, headers: &HeaderMap) -> String {
-    let Some(uid) = peer.uid else { return "unknown".to_owned() };
-    let own = user_name(uid).unwrap_or_else(|| format!("uid {uid}"));
-    let sudo = headers.get("postrider-sudo-user").and_then(|value| value.to_str().ok());
-    match sudo.filter(|_| uid == 0).filter(|name| !name.is_empty() && name.len() <= 64) {
-        Some(before) => format!("{} (sudo)", printable(before)),
-        None => own,
-    }
-}
-
-/// The name of a user id in the system's user list.
-fn user_name(uid: u32) -> Option<String> {
-    let users = std::fs::read_to_string("/etc/passwd").ok()?;
-    let number = uid.to_string();
-    users.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)? == number).then(|| name.to_owned())
-    })
 }
 
 impl Params {

@@ -207,7 +207,7 @@ fn the_most_serious_end_is_kept() {
 
 /// Every line of a shell block in these pages that begins with the program's name.
 fn commands_of_pages() -> Vec<(String, String)> {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let guides = std::fs::read_dir(root.join("docs/guide")).unwrap().map(|entry| entry.unwrap().path());
     let pages = guides.chain([root.join("README.md"), root.join("SECURITY.md")]);
     let mut found = Vec::new();

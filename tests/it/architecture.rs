@@ -205,7 +205,8 @@ const PURE: &[(&str, &[&str])] = &[
         &["base64", "data_encoding", "hmac", "http", "ipnet", "jiff", "proptest", "sha2", "subtle", "url", "zeroize"],
     ),
     ("admin::audit", &["serde_json"]),
-    ("admin::protocol", &["serde", "serde_json"]),
+    // Schemas are made of it in tests.
+    ("admin::protocol", &["serde", "serde_json", "utoipa"]),
     ("admin::client::draft", &["serde_json", "toml"]),
     ("tui::dialog", &["jiff", "nucleo_matcher", "ratatui", "serde_json", "tui_input", "proptest", "insta"]),
     ("tui::keymap", &[]),

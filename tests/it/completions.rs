@@ -31,13 +31,13 @@ fn commands_names_and_event_types_are_completed() {
     assert_eq!(complete(&daemon, &["webho"]), ["webhook"]);
     assert_eq!(complete(&daemon, &["webhook", "test", "aml"]), ["aml-billing", "aml-watch"]);
     assert_eq!(complete(&daemon, &["delivery", "list", "--webhook", "k"]), ["kyc"]);
-    assert_eq!(complete(&daemon, &["event", "send", "aml_mon"]), ["AML_MONITORING"]);
-    assert_eq!(complete(&daemon, &["key", "revoke", ""]), ["default"]);
+    assert_eq!(complete(&daemon, &["event", "send", "aml_mon"]), ["AML_MONITORING", "AML_MONITORING_EXPIRATION"]);
+    assert_eq!(complete(&daemon, &["key", "revoke", "d"]), ["default"]);
     assert!(complete(&daemon, &["delivery", "list", "--st"]).contains(&"--state".to_owned()));
     daemon.stop();
     // Nobody answers: what is known anyway is still there.
     assert_eq!(complete(&daemon, &["webhook", "test", "aml"]), [""; 0]);
-    assert_eq!(complete(&daemon, &["event", "send", "aml_mon"]), ["AML_MONITORING"]);
+    assert_eq!(complete(&daemon, &["event", "send", "aml_mon"]), ["AML_MONITORING", "AML_MONITORING_EXPIRATION"]);
 }
 
 #[test]

@@ -142,7 +142,7 @@ fn doctor_and_check_say_what_is_wrong_and_end_accordingly() {
     assert_eq!(daemon.cli(&["status", "--pending", "1,2"]).status.code(), Some(64), "a threshold without --check");
     let told = daemon.cli(&["doctor"]);
     let said = String::from_utf8_lossy(&told.stdout).into_owned();
-    assert!(told.status.code() == Some(1) && said.contains("FAIL  webhooks"), "{said}");
+    assert!(told.status.code() == Some(1) && said.contains("FAIL webhooks"), "{said}");
 
     daemon.stop();
     let checked = daemon.cli(&["status", "--check"]);

@@ -53,18 +53,18 @@ wait_until() {
 mirror=$(apt-get indextargets --format '$(SITE) $(CODENAME)' 'Created-By: Packages' | awk '$2 !~ /security|updates|backports/ {print $1, $2; exit}')
 [ -n "$mirror" ] || skip "apt knows no mirror"
 read -r site suite <<<"$mirror"
-debootstrap --variant=minbase --include=systemd,systemd-sysv,ca-certificates,curl "$suite" "$work/root" "$site" >"$work/debootstrap.log" 2>&1 \
+debootstrap --variant=minbase --include=systemd,systemd-sysv,ca-certificates,curl "$suite" "$work/system" "$site" >"$work/debootstrap.log" 2>&1 \
     || { tail -5 "$work/debootstrap.log"; skip "debootstrap did not get through"; }
-cp "$first" "$work/root/first.deb"
-cp "$second" "$work/root/second.deb"
+cp "$first" "$work/system/first.deb"
+cp "$second" "$work/system/second.deb"
 ip netns add "$net"
 ip -n "$net" link set lo up
-systemd-nspawn --quiet --directory="$work/root" --register=no --keep-unit --network-namespace-path="/run/netns/$net" \
+systemd-nspawn --quiet --directory="$work/system" --register=no --keep-unit --network-namespace-path="/run/netns/$net" \
     --boot --console=pipe </dev/null >"$work/boot.log" 2>&1 &
 container=$!
 booted() { init=$(pgrep -P "$container" | head -1) && [ -n "$init" ]; }
 wait_until 30 "the system does not start" booted
-inside() { nsenter --target "$init" --all --root --wd=/ -- env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 TERM=xterm-256color "$@"; }
+inside() { nsenter --target "$init" --all --root --wd=/ -- env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/ LANG=C.UTF-8 TERM=xterm-256color "$@"; }
 running() { inside systemctl is-system-running --quiet 2>/dev/null || [ "$(inside systemctl is-system-running 2>/dev/null)" = degraded ]; }
 wait_until 60 "the system does not get up" running
 ok "a bare $suite is up"
@@ -76,15 +76,15 @@ inside getent passwd postrider >/dev/null || fail "there is no user postrider"
 [ "$(inside systemctl is-enabled postrider)" = enabled ] || fail "it is not enabled"
 [ "$(inside systemctl is-active postrider || true)" = inactive ] || fail "it was started although it is not configured"
 for file in /etc/postrider/postrider.toml /usr/share/man/man8/postrider.8.gz /usr/share/bash-completion/completions/postrider; do
-    [ -e "$work/root$file" ] || fail "$file is not there"
+    [ -e "$work/system$file" ] || fail "$file is not there"
 done
 inside postrider check-config --quiet || fail "the configuration that comes with it is refused"
 ok "installed: user, unit, configuration; not started"
 
 # --- start, in the sandbox of its unit
 
-mkdir -p "$work/root/etc/postrider/conf.d"
-cat >"$work/root/etc/postrider/conf.d/test.toml" <<'TOML'
+mkdir -p "$work/system/etc/postrider/conf.d"
+cat >"$work/system/etc/postrider/conf.d/test.toml" <<'TOML'
 [egress]
 allow = ["127.0.0.0/8"]
 [metrics]
@@ -115,12 +115,12 @@ ok "the group may use it, others may not"
 
 # --- create, post, receive
 
-inside sh -c 'printf %s whsec_c2lnbmluZyBrZXkgZm9yIHRoZSBwYWNrYWdlIHRlc3Q= >/root/key; chmod 600 /root/key'
-inside postrider listen --port 8080 --key-file /root/key --body --json >"$work/received" 2>"$work/listen.err" &
+inside sh -c 'printf %s whsec_c2lnbmluZyBrZXkgZm9yIHRoZSBwYWNrYWdlIHRlc3Q= >/srv/key; chmod 600 /srv/key'
+inside postrider listen --port 8080 --key-file /srv/key --body --json >"$work/received" 2>"$work/listen.err" &
 pids+=($!)
 listens() { ip netns exec "$net" bash -c 'exec 3<>/dev/tcp/127.0.0.1/8080' 2>/dev/null; }
 wait_until 10 "the receiver does not start" listens
-inside runuser -u alice -- sh -c 'cat >/tmp/key; postrider webhook create --name aml --url http://127.0.0.1:8080/hook --event-type AML_MONITORING --signing-key-file /tmp/key' <"$work/root/root/key" >/dev/null \
+inside runuser -u alice -- sh -c 'cat >/tmp/key; postrider webhook create --name aml --url http://127.0.0.1:8080/hook --event-type AML_MONITORING --signing-key-file /tmp/key' <"$work/system/srv/key" >/dev/null \
     || fail "no webhook can be made"
 post() { # REFERENCE
     inside sh -c 'curl -sS --max-time 30 -o /dev/null -w "%{http_code}" http://127.0.0.1:7780/v1/events/AML_MONITORING -H "Authorization: Bearer $(cat /var/lib/postrider/ingest.token)" -H "Content-Type: application/json" -H "Idempotency-Key: $1" -d "{\"scanRef\":\"$1\"}"' - "$1"
@@ -135,7 +135,7 @@ ok "created, posted, delivered, verified"
 
 # --- the UI
 
-tmux new-session -d -s "$net" -x 80 -y 24 "nsenter --target $init --all --root --wd=/ -- env -i PATH=/usr/bin:/bin HOME=/root LANG=C.UTF-8 TERM=xterm-256color postrider"
+tmux new-session -d -s "$net" -x 80 -y 24 "nsenter --target $init --all --root --wd=/ -- env -i PATH=/usr/bin:/bin HOME=/ LANG=C.UTF-8 TERM=xterm-256color postrider"
 seen() { tmux capture-pane -p -t "$net" | grep -q "$1"; }
 wait_until 10 "the UI does not come" seen Overview
 tmux send-keys -t "$net" 2
@@ -168,16 +168,16 @@ ok "doctor, status --check; scraped by Prometheus, its rules load"
 
 # --- reload: a bad file changes nothing
 
-echo 'listen = 5' >"$work/root/etc/postrider/conf.d/zz-bad.toml"
+echo 'listen = 5' >"$work/system/etc/postrider/conf.d/zz-bad.toml"
 inside systemctl reload postrider >/dev/null 2>&1 && fail "a bad file is taken"
 [ "$(post reload-1)" = 202 ] || fail "after a refused reload nothing is accepted"
-rm "$work/root/etc/postrider/conf.d/zz-bad.toml"
+rm "$work/system/etc/postrider/conf.d/zz-bad.toml"
 inside systemctl reload postrider || fail "a good file is refused"
 ok "a bad file is refused by reload, a good one taken"
 
 # --- what it does in its sandbox besides: backup, verify, resend, a kill
 
-inside sh -c 'umask 077; postrider backup /root/store.backup --quiet' || fail "no backup"
+inside sh -c 'umask 077; postrider backup /srv/store.backup --quiet' || fail "no backup"
 inside postrider verify --quiet >/dev/null || fail "the store does not check out"
 id=$(inside postrider delivery list --ref first-1 --json | python3 -c 'import json,sys; print(json.loads(sys.stdin.readline())["id"])')
 inside postrider delivery resend "$id" --quiet || fail "no resend"
@@ -192,14 +192,14 @@ ok "backup, verify, resend, kill -9"
 
 # --- the watchdog bites when the daemon hangs
 
-mkdir -p "$work/root/etc/systemd/system/postrider.service.d"
-printf '[Service]\nWatchdogSec=4s\n' >"$work/root/etc/systemd/system/postrider.service.d/watchdog.conf"
+mkdir -p "$work/system/etc/systemd/system/postrider.service.d"
+printf '[Service]\nWatchdogSec=4s\n' >"$work/system/etc/systemd/system/postrider.service.d/watchdog.conf"
 inside systemctl daemon-reload
 inside systemctl restart postrider
 pid=$(inside systemctl show -p MainPID --value postrider)
 inside kill -STOP "$pid"
 wait_until 30 "a daemon that hangs is not started again" restarted
-rm -r "$work/root/etc/systemd/system/postrider.service.d"
+rm -r "$work/system/etc/systemd/system/postrider.service.d"
 inside systemctl daemon-reload
 inside systemctl restart postrider
 ok "a daemon that hangs is killed by the watchdog and started again"
@@ -242,14 +242,14 @@ ok "upgraded while posting: $posted accepted, $arrived delivered, none refused"
 
 inside dpkg -r postrider >"$work/remove.log" 2>&1 || { cat "$work/remove.log"; fail "dpkg does not remove it"; }
 [ "$(inside systemctl is-active postrider || true)" != active ] || fail "it runs on after it was removed"
-[ -d "$work/root/var/lib/postrider/journal" ] && [ -e "$work/root/etc/postrider/postrider.toml" ] || fail "removing it took the store"
+[ -d "$work/system/var/lib/postrider/journal" ] && [ -e "$work/system/etc/postrider/postrider.toml" ] || fail "removing it took the store"
 inside dpkg -i /second.deb >"$work/again.log" 2>&1 || { cat "$work/again.log"; fail "it can not be installed again"; }
 inside systemctl start postrider || fail "it does not start with the store that was kept"
 [ "$(inside postrider webhook list --json | wc -l)" -eq 1 ] || fail "the store was not kept"
-rm -r "$work/root/etc/postrider/conf.d"
+rm -r "$work/system/etc/postrider/conf.d"
 inside dpkg -P postrider >"$work/purge.log" 2>&1 || { cat "$work/purge.log"; fail "dpkg does not purge it"; }
 for left in /var/lib/postrider /etc/postrider /usr/bin/postrider; do
-    [ ! -e "$work/root$left" ] || fail "$left is left after purging"
+    [ ! -e "$work/system$left" ] || fail "$left is left after purging"
 done
 ok "removed with its store kept, installed again, purged without a trace"
 echo "packages passed"

@@ -1,5 +1,5 @@
 //! Makes `docs/openapi.json`: the calls are written by hand in `calls.json`, what travels in them is taken from the structs of
-//! this module, so that it cannot be wrong about them.
+//! this module, so that it cannot be wrong about them. Whether the daemon answers like that is not known here.
 
 use std::path::Path;
 
@@ -57,7 +57,7 @@ fn the_description_of_the_calls_is_what_travels() {
         std::fs::write(&path, &wanted).unwrap();
     }
     let file = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(file == wanted, "docs/openapi.json is out of date; run: UPDATE=1 cargo test --lib openapi");
+    assert!(file == wanted, "docs/openapi.json is out of date; run: UPDATE=1 cargo test --lib description");
 }
 
 #[test]
