@@ -314,7 +314,12 @@ mod tests {
             .collect();
         for (file, _) in PAGES {
             for line in plain(file).lines().filter(|line| !line.starts_with(".TH") && !line.starts_with(".\\\"")) {
-                let after = line.split("postrider ").skip(1).filter_map(|rest| rest.split_whitespace().next());
+                // Where it stands for the command, and not at the end of a path.
+                let is_command = |before: &str| {
+                    before.is_empty() || ["`", ".B ", ".SS ", "\"", "sudo "].iter().any(|sign| before.ends_with(sign))
+                };
+                let after = line.match_indices("postrider ").filter(|(place, _)| is_command(&line[..*place]));
+                let after = after.filter_map(|(place, found)| line[place + found.len()..].split_whitespace().next());
                 for word in
                     after.filter(|word| *word != "-" && word.chars().all(|c| c.is_ascii_lowercase() || c == '-'))
                 {

@@ -219,7 +219,10 @@ fn commands_of_pages() -> Vec<(String, String)> {
                 block = if block.is_empty() { if language.is_empty() { "text" } else { language } } else { "" };
                 continue;
             }
-            let line = line.trim().trim_start_matches("$ ").trim_start_matches("sudo ");
+            // What begins with a dollar is typed, the rest of such a block is said.
+            let typed = line.trim().strip_prefix("$ ");
+            let Some(line) = (if block == "console" { typed } else { Some(line.trim()) }) else { continue };
+            let line = line.trim_start_matches("sudo ");
             let line = line.trim_start_matches("-u postrider ");
             if matches!(block, "sh" | "console") && line.starts_with("postrider ") {
                 found.push((page.display().to_string(), line.to_owned()));

@@ -64,7 +64,7 @@ systemd-nspawn --quiet --directory="$work/system" --register=no --keep-unit --ne
 container=$!
 booted() { init=$(pgrep -P "$container" | head -1) && [ -n "$init" ]; }
 wait_until 30 "the system does not start" booted
-inside() { nsenter --target "$init" --all --root --wd=/ -- env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/ LANG=C.UTF-8 TERM=xterm-256color "$@"; }
+inside() { nsenter --target "$init" --all --root -- env -i -C / PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/ LANG=C.UTF-8 TERM=xterm-256color "$@"; }
 running() { inside systemctl is-system-running --quiet 2>/dev/null || [ "$(inside systemctl is-system-running 2>/dev/null)" = degraded ]; }
 wait_until 60 "the system does not get up" running
 ok "a bare $suite is up"
@@ -135,7 +135,7 @@ ok "created, posted, delivered, verified"
 
 # --- the UI
 
-tmux new-session -d -s "$net" -x 80 -y 24 "nsenter --target $init --all --root --wd=/ -- env -i PATH=/usr/bin:/bin HOME=/ LANG=C.UTF-8 TERM=xterm-256color postrider"
+tmux new-session -d -s "$net" -x 80 -y 24 "nsenter --target $init --all --root -- env -i -C / PATH=/usr/bin:/bin HOME=/ LANG=C.UTF-8 TERM=xterm-256color postrider"
 seen() { tmux capture-pane -p -t "$net" | grep -q "$1"; }
 wait_until 10 "the UI does not come" seen Overview
 tmux send-keys -t "$net" 2
@@ -197,7 +197,7 @@ printf '[Service]\nWatchdogSec=4s\n' >"$work/system/etc/systemd/system/postrider
 inside systemctl daemon-reload
 inside systemctl restart postrider
 pid=$(inside systemctl show -p MainPID --value postrider)
-inside kill -STOP "$pid"
+inside sh -c 'kill -STOP "$1"' - "$pid"
 wait_until 30 "a daemon that hangs is not started again" restarted
 rm -r "$work/system/etc/systemd/system/postrider.service.d"
 inside systemctl daemon-reload
