@@ -120,7 +120,7 @@ inside postrider listen --port 8080 --key-file /srv/key --body --json >"$work/re
 pids+=($!)
 listens() { ip netns exec "$net" bash -c 'exec 3<>/dev/tcp/127.0.0.1/8080' 2>/dev/null; }
 wait_until 10 "the receiver does not start" listens
-inside runuser -u alice -- sh -c 'cat >/tmp/key; postrider webhook create --name aml --url http://127.0.0.1:8080/hook --event-type AML_MONITORING --signing-key-file /tmp/key' <"$work/system/srv/key" >/dev/null \
+inside runuser -u alice -- sh -c 'cat >/tmp/key; postrider webhook create --name aml --url http://127.0.0.1:8080/hook --event-type AML_MONITORING --retry-interval 1 --retry-count 20 --signing-key-file /tmp/key' <"$work/system/srv/key" >/dev/null \
     || fail "no webhook can be made"
 post() { # REFERENCE
     inside sh -c 'curl -sS --max-time 30 -o /dev/null -w "%{http_code}" http://127.0.0.1:7780/v1/events/AML_MONITORING -H "Authorization: Bearer $(cat /var/lib/postrider/ingest.token)" -H "Content-Type: application/json" -H "Idempotency-Key: $1" -d "{\"scanRef\":\"$1\"}"' - "$1"
