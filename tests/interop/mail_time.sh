@@ -130,11 +130,15 @@ CONFIG
 }
 
 # post COUNT [TYPE]: so many events, in one request.
+# A request that is under way when the clock is stepped is late at once, and its connection closed: the same again, by its keys.
+batch=0
 post() {
-    local line='{"type":"'${2:-SOS_REPORT}'","payload":{"scanRef":"x"}}' code
-    code=$(for _ in $(seq "$1"); do echo "$line"; done |
-        curl -sS -o /dev/null -w '%{http_code}' -H "Authorization: Bearer $token" \
-            -H 'Content-Type: application/x-ndjson' --data-binary @- "http://$listen/v1/events/batch")
+    local code number
+    batch=$((batch + 1))
+    code=$(for number in $(seq "$1"); do
+        echo '{"type":"'"${2:-SOS_REPORT}"'","payload":{"scanRef":"x"},"id":"'"$batch-$number"'"}'
+    done | curl -sS --retry 5 --retry-all-errors --retry-delay 1 -o /dev/null -w '%{http_code}' -H "Authorization: Bearer $token" \
+        -H 'Content-Type: application/x-ndjson' --data-binary @- "http://$listen/v1/events/batch")
     [ "$code" = 202 ] || fail "a batch was answered $code"
 }
 
