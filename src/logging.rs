@@ -192,9 +192,10 @@ impl<W: Fn(&str)> Lines<W> {
         if let Some(journal) = &self.journal {
             let text = body(target, &fields);
             let named = fields.named.iter().map(|(name, value)| (*name, value.text()));
-            // What it does not take at once is lost to it, as it would be to whoever reads.
-            journal.send(&journal::datagram(priority(level), target, fields.message.as_deref(), &text, named));
-            return;
+            let sent = journal::datagram(priority(level), target, fields.message.as_deref(), &text, named);
+            if journal.send(&sent) {
+                return;
+            }
         }
         (self.write)(&self.line(level, target, fields));
     }

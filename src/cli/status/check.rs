@@ -97,26 +97,22 @@ impl Judgement {
     }
 }
 
-fn above(value: u64, limits: Limits) -> Level {
-    let reaches = |limit: Option<u64>| limit.is_some_and(|limit| value >= limit);
-    if reaches(limits.critical) {
+fn level(limits: Limits, reaches: impl Fn(u64) -> bool) -> Level {
+    if limits.critical.is_some_and(&reaches) {
         Level::Critical
-    } else if reaches(limits.warning) {
+    } else if limits.warning.is_some_and(&reaches) {
         Level::Warning
     } else {
         Level::Ok
     }
 }
 
+fn above(value: u64, limits: Limits) -> Level {
+    level(limits, |limit| value >= limit)
+}
+
 fn below(value: u64, limits: Limits) -> Level {
-    let reaches = |limit: Option<u64>| limit.is_some_and(|limit| value <= limit);
-    if reaches(limits.critical) {
-        Level::Critical
-    } else if reaches(limits.warning) {
-        Level::Warning
-    } else {
-        Level::Ok
-    }
+    level(limits, |limit| value <= limit)
 }
 
 fn judge(status: &Status, thresholds: &Thresholds) -> Judgement {
@@ -231,7 +227,7 @@ mod tests {
         }
     }
 
-    fn level(change: impl FnOnce(&mut Status)) -> (Level, String) {
+    fn judged(change: impl FnOnce(&mut Status)) -> (Level, String) {
         let mut status = Status {
             ingest: IngestStatus { accepting: true, ..IngestStatus::default() },
             disk: DiskStatus { free_bytes: 50, total_bytes: 100, ..DiskStatus::default() },
@@ -247,18 +243,18 @@ mod tests {
     #[test]
     fn limits_are_reached_at_their_value() {
         for (pending, expected) in [(9, Level::Ok), (10, Level::Warning), (19, Level::Warning), (20, Level::Critical)] {
-            assert_eq!(level(|status| status.pending = pending).0, expected, "{pending}");
+            assert_eq!(judged(|status| status.pending = pending).0, expected, "{pending}");
         }
         for (free, expected) in [(11, Level::Ok), (10, Level::Warning), (6, Level::Warning), (5, Level::Critical)] {
-            assert_eq!(level(|status| status.disk.free_bytes = free).0, expected, "{free}");
+            assert_eq!(judged(|status| status.disk.free_bytes = free).0, expected, "{free}");
         }
-        assert_eq!(level(|status| status.oldest_pending_seconds = Some(61)).0, Level::Warning);
-        assert_eq!(level(|status| status.failing_webhooks = vec!["a".into(); 50]).0, Level::Warning);
+        assert_eq!(judged(|status| status.oldest_pending_seconds = Some(61)).0, Level::Warning);
+        assert_eq!(judged(|status| status.failing_webhooks = vec!["a".into(); 50]).0, Level::Warning);
     }
 
     #[test]
     fn the_worst_comes_first_and_decides() {
-        let (worst, text) = level(|status| {
+        let (worst, text) = judged(|status| {
             status.pending = 12;
             status.ingest.accepting = false;
             status.email.failing = true;
@@ -268,9 +264,9 @@ mod tests {
             text.starts_with("events are refused") && text.contains("12 pending") && text.contains("mail"),
             "{text}"
         );
-        assert_eq!(level(|status| status.disk.below_floor = true).0, Level::Critical);
-        assert_eq!(level(|status| status.journal.failure = Some("EIO".into())).0, Level::Critical);
-        assert_eq!(level(|status| status.index.state = "unavailable".into()).0, Level::Warning);
+        assert_eq!(judged(|status| status.disk.below_floor = true).0, Level::Critical);
+        assert_eq!(judged(|status| status.journal.failure = Some("EIO".into())).0, Level::Critical);
+        assert_eq!(judged(|status| status.index.state = "unavailable".into()).0, Level::Warning);
     }
 
     #[test]
