@@ -9,6 +9,8 @@ if [ "${POSTRIDER_ALONE:-}" != 1 ]; then
     [ "$(id -u)" -eq 0 ] || { echo "SKIP schemathesis: needs root for a network of its own"; exit 77; }
     POSTRIDER_ALONE=1 exec unshare --net bash "$0" "$@"
 fi
+# Whoever calls this may have a daemon of their own.
+unset "${!POSTRIDER_@}"
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 binary=$(realpath "$1") schemathesis=$2
 work=$(mktemp -d)
