@@ -46,9 +46,6 @@ pub(super) fn run(session: &mut Session<'_>, arguments: &Arguments) -> Ended {
     for warning in &config.warnings {
         session.output.note(&format!("warning: {warning}"));
     }
-    for unused in config.without_effect() {
-        session.output.note(&format!("warning: {unused}"));
-    }
     if arguments.file.is_none() {
         tui::warn(session);
     }

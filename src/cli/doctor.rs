@@ -43,7 +43,8 @@ pub(super) async fn run(session: &mut Session<'_>, arguments: &Arguments) -> End
     all.extend(daemon(&sockets, arguments.deep).await);
     let set = |name: &&str| (session.env)(name).is_some_and(|value| !value.is_empty());
     let proxies = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
-    all.push(checks::proxy(&proxies.into_iter().filter(set).collect::<Vec<_>>()));
+    let configured = config.egress.proxy.as_ref().map(ToString::to_string);
+    all.push(checks::proxy(&proxies.into_iter().filter(set).collect::<Vec<_>>(), configured.as_deref()));
     all.push(checks::clock(clock_keeper().as_deref()));
     all.push(checks::terminal(&terminal(session)));
     for check in &all {
@@ -83,8 +84,7 @@ fn configuration(session: &mut Session<'_>) -> (Config, Check) {
     let path = located.path.display().to_string();
     match Config::load(Some(&located.path)) {
         Ok(config) => {
-            let notes: Vec<String> =
-                config.warnings.iter().map(ToString::to_string).chain(config.without_effect()).collect();
+            let notes: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
             let check = if notes.is_empty() {
                 fine(NAME, format!("{path}: ok"))
             } else {

@@ -58,19 +58,7 @@ impl Default for Config {
     }
 }
 
-/// Keys that are checked but change nothing in this version.
-const WITHOUT_EFFECT: [&str; 1] = ["egress.proxy"];
-
 impl Config {
-    /// What is written in the files and changes nothing in this version, for whoever relies on it.
-    #[must_use]
-    pub fn without_effect(&self) -> Vec<String> {
-        let concerned = |setting: &&Setting| setting.place.is_some() && WITHOUT_EFFECT.contains(&setting.key.as_str());
-        let is_off = |setting: &&Setting| matches!(setting.value.as_str(), "\"\"" | "\"off\"");
-        let set = self.settings.iter().filter(concerned).filter(|setting| !is_off(setting));
-        set.map(|setting| format!("{} has no effect in this version", setting.key)).collect()
-    }
-
     /// Reads the file and `conf.d/*.toml` beside it; `None` is no file at all.
     ///
     /// # Errors

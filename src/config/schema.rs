@@ -221,7 +221,7 @@ pub const SECTIONS: &[Section] = &[
                 "proxy",
                 Kind::ProxyUrl,
                 "\"\"",
-                "A proxy for all deliveries; \"\" is none. Proxy environment variables are not used.",
+                "A proxy for all deliveries, which then resolves names and decides what is reached; \"\" is none. Proxy environment variables are not used.",
             ),
             key(
                 "ca_file",

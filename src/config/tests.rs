@@ -517,11 +517,3 @@ proptest! {
         never_panics(&characters.into_iter().collect::<String>());
     }
 }
-
-#[test]
-fn what_changes_nothing_in_this_version_is_told() {
-    let text = "[email]\nsmtp = \"\"\ndigest_minutes = 5\n[metrics]\nlisten = \"127.0.0.1:9\"\n[egress]\nproxy = \"http://proxy:3128\"\n";
-    let told = read(text).unwrap().without_effect();
-    assert_eq!(told, ["egress.proxy has no effect in this version"]);
-    assert_eq!(Config::default().without_effect(), [""; 0]);
-}

@@ -194,8 +194,7 @@ fn check_files(config: &Config) -> Result<(), ServeError> {
 }
 
 fn tell_warnings(config: &Config) {
-    let texts = config.warnings.iter().map(ToString::to_string).chain(config.without_effect());
-    texts.for_each(|text| tracing::warn!("{text}"));
+    config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
 }
 
 fn open_sealer(config: &Config, state_dir: &StateDir, environment: Environment<'_>) -> Result<Sealer, ServeError> {

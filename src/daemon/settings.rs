@@ -19,7 +19,7 @@ use crate::domain::address::AddressPolicy;
 use crate::domain::email::check_address;
 use crate::domain::retry::{Backoff, RetryPlan};
 use crate::domain::time::Timestamp;
-use crate::egress::{EgressOptions, Names};
+use crate::egress::{EgressOptions, Names, Proxy};
 use crate::http::Limits;
 use crate::ingest::{IngestOptions, SchemaMode};
 use crate::mail::Mailer;
@@ -51,6 +51,7 @@ pub(super) fn egress(config: &Config) -> EgressOptions {
         policy: AddressPolicy::new(config.egress.allow.iter().copied()),
         allow_http: config.egress.allow_http,
         ca_file: config.egress.ca_file.clone(),
+        proxy: config.egress.proxy.as_ref().and_then(|proxy| Proxy::new(proxy.with_password())),
         names: Names::System,
     }
 }

@@ -214,13 +214,17 @@ fn url_step(url: &Url, trace: &Trace) -> Step {
 }
 
 fn dns_step(url: &Url, probe: &Probe) -> Step {
-    if !matches!(url.host(), Some(Host::Domain(_))) {
-        return skipped("dns", "the URL names an address");
-    }
     let took = probe.outcome.phases.dns;
     if probe.outcome.result == Err(ErrorKind::Dns) {
         let why = probe.trace.unresolved.unwrap_or(Unresolved::NoAnswer);
-        return failed("dns", took, why.to_string(), causes::of_name(why));
+        let whose = probe.trace.proxy.as_ref().map_or_else(String::new, |proxy| format!("the proxy {proxy}: "));
+        return failed("dns", took, format!("{whose}{why}"), causes::of_name(why));
+    }
+    if !matches!(url.host(), Some(Host::Domain(_))) {
+        return skipped("dns", "the URL names an address");
+    }
+    if probe.trace.proxy.is_some() {
+        return skipped("dns", "left to the proxy");
     }
     let addresses = &probe.trace.addresses;
     let shown: Vec<String> = addresses.iter().take(ADDRESSES_SHOWN).map(ToString::to_string).collect();
@@ -236,6 +240,9 @@ fn connect_step(probe: &Probe) -> Step {
     if let Some(problem) = &probe.trace.denied {
         return failed("connect", took, problem.to_string(), causes::of_url(problem));
     }
+    if let Some(why) = probe.trace.no_tunnel {
+        return failed("connect", took, why.to_string(), causes::of_proxy(why));
+    }
     let unreached = &probe.trace.unreached;
     if matches!(probe.outcome.result, Err(ErrorKind::Refused | ErrorKind::ConnectTimeout | ErrorKind::Blocked)) {
         let told: Vec<String> = unreached.iter().map(|(peer, why)| format!("{peer}: {why}")).collect();
@@ -248,7 +255,8 @@ fn connect_step(probe: &Probe) -> Step {
         0 => String::new(),
         count => format!(", after {count} other addresses in vain"),
     };
-    passed("connect", took, format!("{peer}{before}"))
+    let proxy = if probe.trace.proxy.is_some() { ", the proxy" } else { "" };
+    passed("connect", took, format!("{peer}{proxy}{before}"))
 }
 
 fn tls_step(prepared: &Prepared, probe: &Probe, now: Timestamp) -> Step {

@@ -72,6 +72,8 @@ pub(super) async fn check_url(url: &Url, settings: &Settings, resolver: &Resolve
     let addresses: Vec<IpAddr> = match url.host().ok_or(UrlProblem::NoHost)? {
         Host::Ipv4(ip) => vec![ip.into()],
         Host::Ipv6(ip) => vec![ip.into()],
+        // The proxy's to resolve, and to judge.
+        Host::Domain(_) if settings.proxy.is_some() => Vec::new(),
         // A name that does not resolve today may do so when it matters.
         Host::Domain(name) => match timeout(LOOKUP_MAX, resolver.lookup(name)).await {
             Ok(Ok(addresses)) => addresses,

@@ -73,11 +73,20 @@ pub(super) struct Connection {
     pub(super) host: HeaderValue,
     /// The request target last used; a webhook has but one.
     pub(super) target: Uri,
+    /// Set when whole requests go to a proxy, which hands them on.
+    pub(super) forwarded: Option<Forwarded>,
     sender: http1::SendRequest<Full<Bytes>>,
     /// `None` once the connection has ended: it must not be polled again.
     driver: Option<http1::Connection<TokioIo<Metered>, Full<Bytes>>>,
     /// Bytes read since the exchange began.
     read: Arc<AtomicUsize>,
+}
+
+/// What a proxy that hands requests on is told with each.
+#[derive(Clone)]
+pub(super) struct Forwarded {
+    /// `Proxy-Authorization`.
+    pub(super) authorization: Option<HeaderValue>,
 }
 
 /// Why there was no response.
@@ -97,14 +106,15 @@ impl Connection {
         peer: SocketAddr,
         generation: u64,
         host: HeaderValue,
+        forwarded: Option<Forwarded>,
     ) -> Result<Box<Self>, ErrorKind> {
         let read = Arc::new(AtomicUsize::new(0));
-        let io = TokioIo::new(Metered { stream, read: Arc::clone(&read) });
+        let io = TokioIo::new(Metered::new(stream, Arc::clone(&read)));
         // `Webhook-Id` rather than `webhook-id`: the same to HTTP, and not to every receiver.
         let handshake = http1::Builder::new().max_buf_size(PART_MAX).title_case_headers(true).handshake(io).await;
         let (sender, driver) = handshake.map_err(|_| ErrorKind::Reset)?;
         let (target, driver) = (Uri::default(), Some(driver));
-        Ok(Box::new(Self { origin, peer, generation, host, target, sender, driver, read }))
+        Ok(Box::new(Self { origin, peer, generation, host, target, forwarded, sender, driver, read }))
     }
 
     /// Sends the request and waits for the head of the response, without a time limit of its own.
@@ -268,13 +278,25 @@ impl Future for Drain {
 pub(super) enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    /// Through a proxy.
+    Tunnelled(Box<TlsStream<Stream>>),
 }
 
 /// A stream that stops reading when an exchange has read more than any honest one needs. This is
 /// what ends a flood of interim responses, each of which is short.
-struct Metered {
+pub(super) struct Metered {
     stream: Stream,
     read: Arc<AtomicUsize>,
+}
+
+impl Metered {
+    pub(super) const fn new(stream: Stream, read: Arc<AtomicUsize>) -> Self {
+        Self { stream, read }
+    }
+
+    pub(super) fn into_stream(self) -> Stream {
+        self.stream
+    }
 }
 
 impl AsyncRead for Metered {
@@ -285,10 +307,7 @@ impl AsyncRead for Metered {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "the response is too long")));
         }
         let before = buf.filled().len();
-        let result = match &mut this.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-        };
+        let result = Pin::new(&mut this.stream).poll_read(cx, buf);
         this.read.store(already + buf.filled().len() - before, Ordering::Relaxed);
         result
     }
@@ -296,23 +315,62 @@ impl AsyncRead for Metered {
 
 impl AsyncWrite for Metered {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tunnelled(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tunnelled(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tunnelled(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tunnelled(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 
@@ -321,16 +379,18 @@ impl AsyncWrite for Metered {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Tunnelled(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
-        match &self.stream {
-            Stream::Plain(stream) => stream.is_write_vectored(),
-            Stream::Tls(stream) => stream.is_write_vectored(),
+        match self {
+            Self::Plain(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
+            Self::Tunnelled(stream) => stream.is_write_vectored(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! From a URL to a connection: resolve, judge, connect, secure.
 //!
 //! It does not look at the pool and sends no byte of a request. Its invariant: the address that
-//! is dialled is one that the policy has just permitted, and when one address of a name is
+//! is dialled is one that the policy has just permitted, or the proxy's, and when one address of a name is
 //! denied, none is dialled.
 
 use std::net::{IpAddr, SocketAddr};
@@ -9,13 +9,16 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use url::{Host, Position, Url};
 
-use super::connection::{Connection, Origin, Stream, is_tls};
+use super::connection::{Connection, Forwarded, Origin, Stream, is_tls};
 use super::probe::{Session, TlsFailure, Trace, Unreached, Unresolved};
+use super::proxy::{Proxy, tunnel};
 use super::resolve::Resolver;
 use super::tls::{TlsProfile, connector_for};
 use super::{Settings, Slot, UrlProblem};
@@ -101,13 +104,15 @@ impl Progress {
     }
 
     fn close_stage(&mut self, now: Instant) {
-        let took = Some(now - self.stage_started);
-        match self.stage {
-            Stage::Resolve => self.phases.dns = took,
-            Stage::Connect => self.phases.connect = took,
-            Stage::Secure => self.phases.tls = took,
-            Stage::Before | Stage::Exchange => {}
-        }
+        let took = now - self.stage_started;
+        let phase = match self.stage {
+            Stage::Resolve => &mut self.phases.dns,
+            Stage::Connect => &mut self.phases.connect,
+            Stage::Secure => &mut self.phases.tls,
+            Stage::Before | Stage::Exchange => return,
+        };
+        // By way of a proxy, a phase may come twice.
+        *phase = Some(phase.unwrap_or_default() + took);
     }
 }
 
@@ -118,6 +123,8 @@ pub(super) struct Destination<'a> {
     pub(super) url: &'a Url,
     pub(super) tls: Option<&'a TlsProfile>,
     pub(super) slot: Option<&'a dyn Slot>,
+    /// What a proxy is told of who asks.
+    pub(super) agent: Option<&'a HeaderValue>,
 }
 
 /// A fresh connection to the origin of the URL.
@@ -128,54 +135,115 @@ pub(super) async fn dial(
     deadline: Instant,
     progress: &mut Progress,
 ) -> Result<Box<Connection>, ErrorKind> {
-    let Destination { url, tls, slot } = to;
+    let Destination { url, tls, slot, .. } = to;
     let origin = Origin::of(url, tls).ok_or(ErrorKind::Blocked)?;
     let host = HeaderValue::from_str(&url[Position::BeforeHost..Position::AfterPort]);
     let host = host.map_err(|_| ErrorKind::Blocked)?;
-    let addresses = permitted_addresses(url, slot, settings, resolver, progress).await?;
-    progress.enter(Stage::Connect);
-    let port = url.port_or_known_default().ok_or(ErrorKind::Blocked)?;
-    let (tcp, peer) = connect_any(&addresses, port, deadline, progress).await?;
-    // Without it the end of a request may wait for an acknowledgement. A failure costs only that.
-    let _ = tcp.set_nodelay(true);
-    let stream = if is_tls(url) {
-        progress.enter(Stage::Secure);
-        secure(url, tls, tcp, settings, progress).await?
+    let receiver = url.host().ok_or(ErrorKind::Blocked)?.to_owned();
+    let (stream, peer, forwarded) = if let Some(proxy) = &settings.proxy {
+        permitted(&receiver, &literal(&receiver), settings, progress)?;
+        let (stream, peer) = reach(proxy, slot, settings, resolver, deadline, progress).await?;
+        by_way_of(proxy, stream, peer, to, settings, progress).await?
     } else {
-        Stream::Plain(tcp)
+        let addresses = addresses_of(&receiver, slot, resolver, progress).await?;
+        progress.note(|trace| trace.addresses.clone_from(&addresses));
+        permitted(&receiver, &addresses, settings, progress)?;
+        let port = url.port_or_known_default().ok_or(ErrorKind::Blocked)?;
+        let (tcp, peer) = connect_any(&addresses, port, deadline, progress).await?;
+        let stream = if is_tls(url) {
+            progress.enter(Stage::Secure);
+            Stream::Tls(Box::new(secure(&receiver, connector(tls, settings, progress).await?, tcp, progress).await?))
+        } else {
+            Stream::Plain(tcp)
+        };
+        (stream, peer, None)
     };
-    Connection::start(stream, origin, peer, settings.generation, host).await
+    Connection::start(stream, origin, peer, settings.generation, host, forwarded).await
 }
 
-async fn permitted_addresses(
-    url: &Url,
+/// A connection to the proxy. Its address is the operator's choice, and not judged.
+async fn reach(
+    proxy: &Proxy,
     slot: Option<&dyn Slot>,
     settings: &Settings,
     resolver: &Resolver,
+    deadline: Instant,
+    progress: &mut Progress,
+) -> Result<(Stream, SocketAddr), ErrorKind> {
+    progress.note(|trace| trace.proxy = Some(proxy.to_string()));
+    let addresses = addresses_of(&proxy.host, slot, resolver, progress).await?;
+    let (tcp, peer) = connect_any(&addresses, proxy.port, deadline, progress).await?;
+    if !proxy.tls {
+        return Ok((Stream::Plain(tcp), peer));
+    }
+    let connector = connector(None, settings, progress).await?;
+    Ok((Stream::Tls(Box::new(secure(&proxy.host, connector, tcp, progress).await?)), peer))
+}
+
+/// From a connection to the proxy to one that requests can be sent on.
+async fn by_way_of(
+    proxy: &Proxy,
+    stream: Stream,
+    peer: SocketAddr,
+    to: Destination<'_>,
+    settings: &Settings,
+    progress: &mut Progress,
+) -> Result<(Stream, SocketAddr, Option<Forwarded>), ErrorKind> {
+    let Destination { url, tls, agent, .. } = to;
+    if !is_tls(url) {
+        return Ok((stream, peer, Some(Forwarded { authorization: proxy.authorization.clone() })));
+    }
+    progress.enter(Stage::Connect);
+    let through = tunnel(stream, url, proxy.authorization.as_ref(), agent).await.map_err(|why| {
+        tracing::warn!(host = url.host_str(), %proxy, %why, "the proxy made no tunnel");
+        progress.note(|trace| trace.no_tunnel = Some(why));
+        why.kind()
+    })?;
+    // What the proxy itself showed was not the receiver's.
+    progress.note(|trace| trace.session = None);
+    progress.enter(Stage::Secure);
+    let receiver = url.host().ok_or(ErrorKind::Blocked)?.to_owned();
+    let secured = secure(&receiver, connector(tls, settings, progress).await?, through, progress).await?;
+    Ok((Stream::Tunnelled(Box::new(secured)), peer, None))
+}
+
+/// The address that a host is; none when it is a name.
+fn literal(host: &Host<String>) -> Vec<IpAddr> {
+    match host {
+        // Literals are never resolved, so this is the only place that sees them.
+        Host::Ipv4(ip) => vec![(*ip).into()],
+        Host::Ipv6(ip) => vec![(*ip).into()],
+        Host::Domain(_) => Vec::new(),
+    }
+}
+
+async fn addresses_of(
+    host: &Host<String>,
+    slot: Option<&dyn Slot>,
+    resolver: &Resolver,
     progress: &mut Progress,
 ) -> Result<Vec<IpAddr>, ErrorKind> {
-    let addresses = match url.host().ok_or(ErrorKind::Blocked)? {
-        // Literals are never resolved, so this is the only place that sees them.
-        Host::Ipv4(ip) => vec![ip.into()],
-        Host::Ipv6(ip) => vec![ip.into()],
-        Host::Domain(name) => {
-            progress.enter(Stage::Resolve);
-            let found = look_up(name, slot, resolver).await;
-            found.map_err(|why| {
-                progress.note(|trace| trace.unresolved = Some(why));
-                ErrorKind::Dns
-            })?
-        }
-    };
-    progress.note(|trace| trace.addresses.clone_from(&addresses));
-    for ip in &addresses {
-        if let Err(denied) = settings.policy.check(*ip) {
-            tracing::warn!(host = url.host_str(), %denied, "the address is not dialled");
-            progress.note(|trace| trace.denied = Some(denied_of(url, &addresses, settings)));
-            return Err(ErrorKind::Blocked);
-        }
-    }
-    Ok(addresses)
+    let Host::Domain(name) = host else { return Ok(literal(host)) };
+    progress.enter(Stage::Resolve);
+    look_up(name, slot, resolver).await.map_err(|why| {
+        progress.note(|trace| trace.unresolved = Some(why));
+        ErrorKind::Dns
+    })
+}
+
+/// Whether each address may be dialled.
+fn permitted(
+    host: &Host<String>,
+    addresses: &[IpAddr],
+    settings: &Settings,
+    progress: &mut Progress,
+) -> Result<(), ErrorKind> {
+    let denied: Vec<_> = addresses.iter().filter_map(|ip| settings.policy.check(*ip).err()).collect();
+    let Some(first) = denied.first() else { return Ok(()) };
+    tracing::warn!(%host, denied = %first, "the address is not dialled");
+    // All that is denied, in the words of a save.
+    progress.note(|trace| trace.denied = Some(UrlProblem::Denied { host: host.to_string(), denied }));
+    Err(ErrorKind::Blocked)
 }
 
 /// Addresses of a name. A place is kept over a quick answer only.
@@ -193,12 +261,6 @@ async fn look_up(name: &str, slot: Option<&dyn Slot>, resolver: &Resolver) -> Re
     found
 }
 
-/// All that is denied, in the words of a save.
-fn denied_of(url: &Url, addresses: &[IpAddr], settings: &Settings) -> UrlProblem {
-    let denied = addresses.iter().filter_map(|ip| settings.policy.check(*ip).err()).collect();
-    UrlProblem::Denied { host: url.host_str().unwrap_or_default().to_owned(), denied }
-}
-
 /// Tries one address after another, each for a fair share of the time that is left.
 async fn connect_any(
     addresses: &[IpAddr],
@@ -206,6 +268,7 @@ async fn connect_any(
     deadline: Instant,
     progress: &mut Progress,
 ) -> Result<(TcpStream, SocketAddr), ErrorKind> {
+    progress.enter(Stage::Connect);
     let count = addresses.len().min(ADDRESSES_MAX);
     let mut failure = ErrorKind::Refused;
     for (ip, left) in addresses.iter().zip((1..=count).rev()) {
@@ -216,7 +279,11 @@ async fn connect_any(
         // `left` is at most ADDRESSES_MAX.
         let share = (remaining / u32::try_from(left).unwrap_or(u32::MAX)).min(CONNECT_MAX);
         let why = match timeout(share, TcpStream::connect(peer)).await {
-            Ok(Ok(stream)) => return Ok((stream, peer)),
+            Ok(Ok(stream)) => {
+                // Without it the end of a request may wait for an acknowledgement. A failure costs only that.
+                let _ = stream.set_nodelay(true);
+                return Ok((stream, peer));
+            }
             Ok(Err(error)) => {
                 tracing::debug!(%peer, %error, "not connected");
                 Unreached::from(error.kind())
@@ -231,35 +298,43 @@ async fn connect_any(
     Err(failure)
 }
 
-async fn secure(
-    url: &Url,
+/// What a TLS session with a receiver, or with the proxy, is made by.
+async fn connector(
     profile: Option<&TlsProfile>,
-    tcp: TcpStream,
     settings: &Settings,
     progress: &mut Progress,
-) -> Result<Stream, ErrorKind> {
+) -> Result<TlsConnector, ErrorKind> {
     let Some(mut connector) = connector_for(&settings.trust, profile).await else {
         progress.note(|trace| trace.tls_failure = Some(TlsFailure::NoRoots));
         return Err(ErrorKind::Tls);
     };
     // A resumed session would say nothing of the certificate as it is now.
     progress.note(|_| connector = without_resumption(&connector));
-    let name = match url.host().ok_or(ErrorKind::Blocked)? {
-        Host::Ipv4(ip) => ServerName::from(IpAddr::V4(ip)),
-        Host::Ipv6(ip) => ServerName::from(IpAddr::V6(ip)),
+    Ok(connector)
+}
+
+async fn secure<S: AsyncRead + AsyncWrite + Unpin>(
+    host: &Host<String>,
+    connector: TlsConnector,
+    stream: S,
+    progress: &mut Progress,
+) -> Result<TlsStream<S>, ErrorKind> {
+    let name = match host {
+        Host::Ipv4(ip) => ServerName::from(IpAddr::V4(*ip)),
+        Host::Ipv6(ip) => ServerName::from(IpAddr::V6(*ip)),
         Host::Domain(name) => {
             // A trailing dot is DNS's way of writing; certificates do without it.
             let name = name.strip_suffix('.').unwrap_or(name).to_owned();
             ServerName::try_from(name).map_err(|_| ErrorKind::Tls)?
         }
     };
-    match connector.connect(name, tcp).await {
+    match connector.connect(name, stream).await {
         Ok(stream) => {
             progress.note(|trace| trace.session = Some(Session::of(stream.get_ref().1)));
-            Ok(Stream::Tls(Box::new(stream)))
+            Ok(stream)
         }
         Err(error) => {
-            tracing::debug!(host = url.host_str(), %error, "no TLS");
+            tracing::debug!(%host, %error, "no TLS");
             progress.note(|trace| trace.tls_failure = Some(TlsFailure::of_io(&error)));
             Err(ErrorKind::Tls)
         }

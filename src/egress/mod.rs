@@ -2,7 +2,7 @@
 //! request, is made here.
 //!
 //! It sends one `POST` over HTTP/1.1 and says what came of it. It does not retry, follow
-//! redirects, decompress, use a proxy from the environment, or keep anything of an answer that
+//! redirects, decompress, use a proxy that the configuration does not name, or keep anything of an answer that
 //! nobody asked for. Its invariants: no address is dialled that the policy does not permit at
 //! that moment; an attempt ends at its deadline, whatever the receiver does; and what is read of
 //! an answer is bounded before it is read.
@@ -15,7 +15,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, TRANSFER_ENCODING};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, PROXY_AUTHORIZATION, TRANSFER_ENCODING, USER_AGENT,
+};
 use http::{Method, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -32,12 +34,14 @@ mod connection;
 mod dial;
 mod pool;
 mod probe;
+mod proxy;
 mod resolve;
 mod retry_after;
 mod tls;
 
 pub use check::UrlProblem;
 pub use probe::{Probe, Session, TlsFailure, Trace, Unreached, Unresolved};
+pub use proxy::{NoTunnel, Proxy};
 pub use resolve::Names;
 pub use retry_after::parse_retry_after;
 pub use tls::{TlsProblem, TlsProfile};
@@ -122,11 +126,14 @@ pub struct EgressOptions {
     pub ca_file: Option<PathBuf>,
     /// Where addresses of names come from.
     pub names: Names,
+    /// What all requests go through. It then resolves the names of receivers, and decides which of them may be reached;
+    /// `policy` only judges addresses that URLs name.
+    pub proxy: Option<Proxy>,
 }
 
 impl Default for EgressOptions {
     fn default() -> Self {
-        Self { policy: AddressPolicy::default(), allow_http: true, ca_file: None, names: Names::System }
+        Self { policy: AddressPolicy::default(), allow_http: true, ca_file: None, names: Names::System, proxy: None }
     }
 }
 
@@ -160,6 +167,7 @@ struct Settings {
     policy: AddressPolicy,
     allow_http: bool,
     trust: Arc<Trust>,
+    proxy: Option<Proxy>,
     /// Counts the changes. Connections of an earlier generation are not reused.
     generation: u64,
 }
@@ -173,10 +181,10 @@ impl Egress {
     /// [`EgressError`]. A system without roots or name servers is not an error: what needs them
     /// then fails, one attempt at a time.
     pub fn new(options: EgressOptions) -> Result<Self, EgressError> {
-        let EgressOptions { policy, allow_http, ca_file, names } = options;
+        let EgressOptions { policy, allow_http, ca_file, names, proxy } = options;
         let trust = Arc::new(Trust::new(ca_file.as_deref())?);
         Ok(Self {
-            settings: ArcSwap::from_pointee(Settings { policy, allow_http, trust, generation: 0 }),
+            settings: ArcSwap::from_pointee(Settings { policy, allow_http, trust, proxy, generation: 0 }),
             resolver: ArcSwap::from_pointee(Resolver::new(names)),
             pool: Arc::new(Pool::default()),
             drains: Arc::new(Semaphore::new(DRAINS_MAX)),
@@ -186,8 +194,13 @@ impl Egress {
     /// From now on, dials by this policy only. Idle connections are closed; exchanges that are
     /// under way end as they began, and their connections are closed after them.
     pub fn update_policy(&self, policy: AddressPolicy) {
-        let next = |old: &Settings| (policy.clone(), old.allow_http, Arc::clone(&old.trust));
-        self.swap_settings(next);
+        self.swap_settings(|old| Settings {
+            policy: policy.clone(),
+            allow_http: old.allow_http,
+            trust: Arc::clone(&old.trust),
+            proxy: old.proxy.clone(),
+            generation: old.generation + 1,
+        });
     }
 
     /// [`Self::update_policy`] for all options: re-reads what [`Self::new`] read. A
@@ -197,10 +210,16 @@ impl Egress {
     ///
     /// As for [`Self::new`]; nothing has changed then.
     pub fn update(&self, options: EgressOptions) -> Result<(), EgressError> {
-        let EgressOptions { policy, allow_http, ca_file, names } = options;
+        let EgressOptions { policy, allow_http, ca_file, names, proxy } = options;
         let trust = Arc::new(Trust::new(ca_file.as_deref())?);
         self.resolver.store(Arc::new(Resolver::new(names)));
-        self.swap_settings(|_| (policy.clone(), allow_http, Arc::clone(&trust)));
+        self.swap_settings(|old| Settings {
+            policy: policy.clone(),
+            allow_http,
+            trust: Arc::clone(&trust),
+            proxy: proxy.clone(),
+            generation: old.generation + 1,
+        });
         Ok(())
     }
 
@@ -251,11 +270,8 @@ impl Egress {
         self.resolver.load().has_servers()
     }
 
-    fn swap_settings(&self, next: impl Fn(&Settings) -> (AddressPolicy, bool, Arc<Trust>)) {
-        self.settings.rcu(|old| {
-            let (policy, allow_http, trust) = next(old);
-            Settings { policy, allow_http, trust, generation: old.generation + 1 }
-        });
+    fn swap_settings(&self, next: impl Fn(&Settings) -> Settings) {
+        self.settings.rcu(|old| next(old));
         self.pool.start_over(self.settings.load().generation);
     }
 
@@ -324,7 +340,8 @@ impl Egress {
             }
         }
         let resolver = self.resolver.load_full();
-        let to = dial::Destination { url: &url, tls: tls.as_ref(), slot: slot.as_deref() };
+        let agent = wire.headers().get(USER_AGENT);
+        let to = dial::Destination { url: &url, tls: tls.as_ref(), slot: slot.as_deref(), agent };
         let connection = dial::dial(to, &settings, &resolver, deadline, progress).await?;
         exchange_on(connection, &url, wire, progress).await.map_err(|failed| failed.kind)
     }
@@ -376,10 +393,14 @@ async fn exchange_on(
     progress.peer = Some(connection.peer);
     let target = &url[Position::BeforePath..Position::AfterQuery];
     if connection.target.path_and_query().map(http::uri::PathAndQuery::as_str) != Some(target) {
-        connection.target = target_of(url).ok_or(Failure { kind: ErrorKind::Blocked, unsent: None, tls: None })?;
+        let target = if connection.forwarded.is_some() { whole_target_of(url) } else { target_of(url) };
+        connection.target = target.ok_or(Failure { kind: ErrorKind::Blocked, unsent: None, tls: None })?;
     }
     *wire.uri_mut() = connection.target.clone();
     wire.headers_mut().insert(HOST, connection.host.clone());
+    if let Some(value) = connection.forwarded.as_ref().and_then(|forwarded| forwarded.authorization.as_ref()) {
+        wire.headers_mut().insert(PROXY_AUTHORIZATION, value.clone());
+    }
     let response = connection.exchange(wire).await.inspect_err(|failed| {
         progress.note(|trace| trace.tls_failure = failed.tls);
     })?;
@@ -390,6 +411,11 @@ async fn exchange_on(
 /// The path and query as a request line has them.
 fn target_of(url: &Url) -> Option<Uri> {
     Uri::try_from(&url[Position::BeforePath..Position::AfterQuery]).ok()
+}
+
+/// The same for a proxy that hands the request on (RFC 9112, section 3.2.2).
+fn whole_target_of(url: &Url) -> Option<Uri> {
+    Uri::try_from(&url[..Position::AfterQuery]).ok()
 }
 
 #[cfg(test)]

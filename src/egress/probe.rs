@@ -9,12 +9,13 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use http::header::USER_AGENT;
 use rustls::{AlertDescription, CertificateError, Error};
 use tokio::time::{Instant, timeout_at};
 use x509_cert::der::Decode as _;
 
 use super::dial::Progress;
-use super::{Egress, Request, UrlProblem, WireResponse, check, dial, exchange_on, outcome_of, target_of, wire_request};
+use super::{Egress, NoTunnel, Request, UrlProblem, WireResponse, check, dial, exchange_on, outcome_of, target_of, wire_request};
 use crate::domain::attempt::{ErrorKind, Outcome};
 use crate::domain::time::Timestamp;
 
@@ -44,6 +45,10 @@ pub struct Trace {
     pub session: Option<Session>,
     /// Why there is none, or why the receiver ended it.
     pub tls_failure: Option<TlsFailure>,
+    /// The proxy that was gone through, without user and password.
+    pub proxy: Option<String>,
+    /// Why the proxy did not let us through.
+    pub no_tunnel: Option<NoTunnel>,
 }
 
 /// Why a name did not resolve.
@@ -269,7 +274,8 @@ impl Egress {
             return Err(ErrorKind::Blocked);
         }
         let resolver = self.resolver.load_full();
-        let to = dial::Destination { url: &url, tls: tls.as_ref(), slot: slot.as_deref() };
+        let agent = headers.get(USER_AGENT);
+        let to = dial::Destination { url: &url, tls: tls.as_ref(), slot: slot.as_deref(), agent };
         let connection = dial::dial(to, &settings, &resolver, deadline, progress).await?;
         match withheld {
             Some(kind) => Err(kind),

@@ -229,13 +229,16 @@ pub(super) fn confinement(proc_status: Option<&str>) -> Check {
     doubtful(NAME, lacks.join(", "), ADVICE)
 }
 
-/// Proxy variables, which are not used.
-pub(super) fn proxy(set: &[&str]) -> Check {
-    if set.is_empty() {
-        return fine("proxy", "no proxy variable is set here");
+/// The proxy that is configured, and proxy variables, which are not used.
+pub(super) fn proxy(set: &[&str], configured: Option<&str>) -> Check {
+    match (set, configured) {
+        (_, Some(proxy)) => fine("proxy", format!("deliveries go through {proxy}")),
+        ([], None) => fine("proxy", "none is configured, and no proxy variable is set here"),
+        (_, None) => {
+            let found = format!("{} set here", set.join(", "));
+            doubtful("proxy", found, "deliveries take no notice of it: set egress.proxy if they need a proxy")
+        }
     }
-    let found = format!("{} set here", set.join(", "));
-    doubtful("proxy", found, "deliveries take no notice of it: receivers are dialled directly")
 }
 
 /// What keeps the clock in step; `None` when nothing is known to.
@@ -387,7 +390,9 @@ mod tests {
         ] {
             assert_eq!(terminal(&poor).verdict, Verdict::Doubtful, "{poor:?}");
         }
-        assert_eq!(proxy(&["HTTPS_PROXY"]).verdict, Verdict::Doubtful);
+        assert_eq!(proxy(&["HTTPS_PROXY"], None).verdict, Verdict::Doubtful);
+        assert_eq!(proxy(&["HTTPS_PROXY"], Some("http://…@proxy:3128/")).verdict, Verdict::Fine);
+        assert_eq!(proxy(&[], None).verdict, Verdict::Fine);
         assert_eq!(clock(None).verdict, Verdict::Doubtful);
     }
 }

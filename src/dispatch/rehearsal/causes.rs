@@ -4,7 +4,7 @@
 //! wherever it is shown. Its invariant: the same failure has the same line, and every one has one.
 
 use crate::domain::attempt::ErrorKind;
-use crate::egress::{TlsFailure, Unreached, Unresolved, UrlProblem};
+use crate::egress::{NoTunnel, TlsFailure, Unreached, Unresolved, UrlProblem};
 
 pub(super) const fn of_url(problem: &UrlProblem) -> &'static str {
     match problem {
@@ -36,6 +36,16 @@ pub(super) const fn of_address(why: Unreached) -> &'static str {
         Unreached::NoAnswer => "a firewall drops the packets, or the host is down",
         Unreached::Forbidden => "a firewall or sandbox of this machine forbids it",
         Unreached::Failed => "the network between here and there is in trouble",
+    }
+}
+
+pub(super) const fn of_proxy(why: NoTunnel) -> &'static str {
+    match why {
+        NoTunnel::Status(407) => "put user and password into egress.proxy, or correct them",
+        NoTunnel::Status(502..=504) => "the receiver's name is mistyped, or the way from the proxy to it is closed",
+        NoTunnel::Status(_) => "the proxy's rules do not permit this receiver or its port: ask whoever runs it",
+        NoTunnel::Closed => "the proxy does not serve this machine, or hangs up on what it does not permit",
+        NoTunnel::NotAProxy => "egress.proxy names a port where something else listens (http:// or https:// confused?)",
     }
 }
 

@@ -421,3 +421,21 @@ async fn an_access_token_is_fetched_and_shown_to_nobody() {
         assert_eq!(requests.lock().unwrap().len(), 1, "and nothing was sent");
     }
 }
+
+#[tokio::test]
+async fn what_a_proxy_says_is_told_in_its_step() {
+    for (answered, expected) in [
+        (407, "407, the proxy wants a user and a password"),
+        (403, "403, the proxy does not permit it"),
+        (502, "502, the proxy did not reach the receiver"),
+    ] {
+        let (port, _) = receiver(answer(answered), None).await;
+        let proxy = Proxy::new(&Url::parse(&format!("http://127.0.0.1:{port}")).unwrap());
+        let egress = Arc::new(Egress::new(EgressOptions { proxy, ..options() }).unwrap());
+        let rehearsal = tested_by(&egress, Clock::system(), webhook("https://unknown.example/".into())).await;
+        check(&rehearsal);
+        let (name, detail, _) = failure(&rehearsal);
+        assert_eq!((name, detail), ("connect", expected));
+        assert_eq!(step(&rehearsal, "dns").detail, "left to the proxy");
+    }
+}

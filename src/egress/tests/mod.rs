@@ -18,6 +18,7 @@ use super::*;
 
 mod blocked;
 mod profile;
+mod proxy;
 #[path = "../../../tests/rows.rs"]
 pub(super) mod rows;
 mod tls;
