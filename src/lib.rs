@@ -16,6 +16,7 @@ pub mod index;
 pub mod journal;
 pub mod mail;
 pub mod secrets;
+pub mod spans;
 pub mod store;
 
 pub mod backup;

@@ -14,11 +14,11 @@ use toml::de::DeValue;
 
 use super::model::{
     Admin, Auth, Config, Delivery, Egress, Email, Ingest, Log, LogFormat, LogLevel, Metrics, Retention, SchemaCheck,
-    Secrets, Setting, Signature, SmtpServer, StartTls, UnknownTypes,
+    Secrets, Setting, Signature, SmtpServer, StartTls, Tracing, UnknownTypes,
 };
 use super::raw::Raw;
 use super::schema;
-use super::url::ProxyUrl;
+use super::url::BaseUrl;
 use super::value::{self, Value};
 
 /// Every key from the files or from the schema's defaults.
@@ -36,7 +36,7 @@ pub(super) fn build(raw: &Raw) -> Config {
         egress: Egress {
             allow: values.networks("egress", "allow"),
             allow_http: values.boolean("egress", "allow_http"),
-            proxy: values.proxy("egress", "proxy"),
+            proxy: values.base_url("egress", "proxy"),
             ca_file: values.path("egress", "ca_file"),
         },
         retention: Retention {
@@ -55,6 +55,10 @@ pub(super) fn build(raw: &Raw) -> Config {
             format: values.word("log", "format", LogFormat::from_word),
         },
         metrics: Metrics { listen: values.listen("metrics", "listen") },
+        tracing: Tracing {
+            collector: values.base_url("tracing", "collector"),
+            percent: values.count("tracing", "percent"),
+        },
         built_in_trial: false,
         warnings: Vec::new(),
         settings: settings(raw),
@@ -203,10 +207,10 @@ impl Values<'_> {
         }
     }
 
-    fn proxy(&self, section: &str, key: &str) -> Option<ProxyUrl> {
+    fn base_url(&self, section: &str, key: &str) -> Option<BaseUrl> {
         match self.get(section, key) {
-            Value::Proxy(proxy) => proxy,
-            other => unreachable!("{section}.{key} is a proxy, not {other:?}"),
+            Value::BaseUrl(proxy) => proxy,
+            other => unreachable!("{section}.{key} is a URL, not {other:?}"),
         }
     }
 }

@@ -36,11 +36,11 @@ use ipnet::IpNet;
 use self::build::build;
 pub use self::model::{
     Admin, Auth, Config, Delivery, Egress, Email, Ingest, Log, LogFormat, LogLevel, Metrics, Retention, SchemaCheck,
-    Secrets, Setting, Signature, SmtpServer, StartTls, Tls, UnknownTypes,
+    Secrets, Setting, Signature, SmtpServer, StartTls, Tls, Tracing, UnknownTypes,
 };
 pub use self::problem::{Fault, Place, Problem};
 use self::raw::Raw;
-pub use self::url::ProxyUrl;
+pub use self::url::BaseUrl;
 
 impl Default for Config {
     /// No file at all: every default, and loopback receivers allowed.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::problem::{Place, Problem};
-use super::url::ProxyUrl;
+use super::url::BaseUrl;
 
 /// The whole configuration, every default filled in.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +40,8 @@ pub struct Config {
     pub log: Log,
     /// The metrics port.
     pub metrics: Metrics,
+    /// `[tracing]`
+    pub tracing: Tracing,
     /// Whether there was no file at all, so that someone is trying it out: loopback receivers
     /// are allowed then.
     pub built_in_trial: bool,
@@ -117,7 +119,7 @@ pub struct Egress {
     /// Whether receivers may have `http://` URLs.
     pub allow_http: bool,
     /// A proxy for all deliveries.
-    pub proxy: Option<ProxyUrl>,
+    pub proxy: Option<BaseUrl>,
     /// A PEM file with more certificate authorities.
     pub ca_file: Option<PathBuf>,
 }
@@ -187,6 +189,15 @@ pub struct Log {
     pub level: LogLevel,
     /// How lines look.
     pub format: LogFormat,
+}
+
+/// `[tracing]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tracing {
+    /// Where spans go.
+    pub collector: Option<BaseUrl>,
+    /// Of a hundred events that came without a trace, how many begin one: 0 to 100.
+    pub percent: u32,
 }
 
 /// `[metrics]`

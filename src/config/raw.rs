@@ -197,7 +197,7 @@ impl Reader<'_> {
 /// The value as TOML text. URLs are made from the decoded text: an escaped `@` is an `@` too.
 fn shown(kind: Kind, text: &str, value: &DeValue<'_>) -> String {
     match (kind, value) {
-        (Kind::SmtpUrl | Kind::ProxyUrl, DeValue::String(url)) => format!("\"{}\"", masked(url)),
+        (Kind::SmtpUrl | Kind::BaseUrl, DeValue::String(url)) => format!("\"{}\"", masked(url)),
         _ => text.to_owned(),
     }
 }

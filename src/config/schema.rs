@@ -64,7 +64,7 @@ pub enum Kind {
     /// `smtp://` or `smtps://`, optionally user, host, optionally port; or `""`.
     SmtpUrl,
     /// `http://` or `https://`, host, optionally user, password and port; or `""`.
-    ProxyUrl,
+    BaseUrl,
     /// A mail address, with or without a name before it; or `""`.
     MailAddress,
     /// The name or number of a group of this system, or `""`.
@@ -101,7 +101,7 @@ impl Kind {
             Self::HeaderName => "the name of an HTTP header that is not taken already",
             Self::HeaderValue => "printable ASCII text, or \"\"",
             Self::SmtpUrl => "\"smtp://HOST[:PORT]\", \"smtps://[USER@]HOST[:PORT]\", or \"\"",
-            Self::ProxyUrl => "\"http://[USER:PASSWORD@]HOST[:PORT]\", the same with https, or \"\"",
+            Self::BaseUrl => "\"http://[USER:PASSWORD@]HOST[:PORT]\", the same with https, or \"\"",
             Self::MailAddress => "a mail address, like \"postrider@example.com\", or \"\"",
             Self::Group => "the name or number of a group, or \"\"",
             Self::Text => "a line of text, or \"\"",
@@ -219,7 +219,7 @@ pub const SECTIONS: &[Section] = &[
             key("allow_http", Kind::Boolean, "true", "Whether a receiver may have a plain http:// URL."),
             key(
                 "proxy",
-                Kind::ProxyUrl,
+                Kind::BaseUrl,
                 "\"\"",
                 "A proxy for all deliveries, which then resolves names and decides what is reached; \"\" is none. Proxy environment variables are not used.",
             ),
@@ -320,6 +320,25 @@ pub const SECTIONS: &[Section] = &[
             "\"\"",
             "Address of a port that serves GET /metrics without a token; \"\" is none. The admin socket always has it.",
         )],
+    },
+    Section {
+        name: "tracing",
+        meaning: "Spans for an OpenTelemetry collector (OTLP over HTTP). A traceparent that an app posts is passed on in any case.",
+        keys: &[
+            key(
+                "collector",
+                Kind::BaseUrl,
+                "\"\"",
+                "Where spans go, such as \"http://127.0.0.1:4318\", to which /v1/traces is appended; \"\" makes none.",
+            ),
+            integer(
+                "percent",
+                0,
+                100,
+                "100",
+                "How many of a hundred events that came without a traceparent begin a trace.",
+            ),
+        ],
     },
 ];
 

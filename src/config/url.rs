@@ -1,4 +1,4 @@
-//! The two kinds of URL that a configuration file may hold: mail server and proxy.
+//! The kinds of URL that a configuration file may hold: a mail server, and an HTTP server (a proxy, a collector).
 //!
 //! Only their form is checked; nothing is resolved or dialled.
 //!
@@ -46,11 +46,11 @@ impl SmtpUrl {
     }
 }
 
-/// A proxy for deliveries. `Display` and `Debug` leave user and password out.
+/// An HTTP server, without a path: the proxy, or the collector of spans. `Display` and `Debug` leave user and password out.
 #[derive(Clone, PartialEq, Eq)]
-pub struct ProxyUrl(Url);
+pub struct BaseUrl(Url);
 
-impl ProxyUrl {
+impl BaseUrl {
     /// The URL with user and password, for the HTTP client. Never show or log it.
     #[must_use]
     pub fn with_password(&self) -> &Url {
@@ -62,15 +62,15 @@ impl ProxyUrl {
     }
 }
 
-impl fmt::Display for ProxyUrl {
+impl fmt::Display for BaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&masked(self.0.as_str()))
     }
 }
 
-impl fmt::Debug for ProxyUrl {
+impl fmt::Debug for BaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ProxyUrl({self})")
+        write!(f, "BaseUrl({self})")
     }
 }
 

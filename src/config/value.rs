@@ -17,7 +17,7 @@ use toml::de::DeValue;
 use super::nearest::nearest;
 use super::problem::{Fault, clipped};
 use super::schema::{Kind, LIST_LENGTH_MAX, SOCKET_PATH_BYTES_MAX, TEXT_BYTES_MAX};
-use super::url::{self, ProxyUrl, SmtpUrl};
+use super::url::{self, BaseUrl, SmtpUrl};
 
 /// A checked value. Each kind yields always the same variant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub(super) enum Value {
     Networks(Vec<IpNet>),
     Text(Option<String>),
     Smtp(Option<SmtpUrl>),
-    Proxy(Option<ProxyUrl>),
+    BaseUrl(Option<BaseUrl>),
 }
 
 /// Faults with the bytes of the file they are about.
@@ -68,8 +68,7 @@ fn with_context(fault: Fault, kind: Kind, value: &DeValue<'_>) -> Fault {
 fn found(kind: Kind, value: &DeValue<'_>) -> String {
     match value {
         DeValue::String(text) => {
-            let text =
-                if matches!(kind, Kind::SmtpUrl | Kind::ProxyUrl) { url::masked(text) } else { text.to_string() };
+            let text = if matches!(kind, Kind::SmtpUrl | Kind::BaseUrl) { url::masked(text) } else { text.to_string() };
             format!("the string \"{}\"", clipped(&text))
         }
         DeValue::Integer(integer) => clipped(&integer.to_string()),
@@ -127,8 +126,8 @@ fn string(kind: Kind, text: &str, base: &Path) -> Result<Value, Fault> {
         Kind::HeaderName => Value::Text(Some(header_name(text)?)),
         Kind::SmtpUrl if none => Value::Smtp(None),
         Kind::SmtpUrl => Value::Smtp(Some(SmtpUrl::parse(text)?)),
-        Kind::ProxyUrl if none => Value::Proxy(None),
-        Kind::ProxyUrl => Value::Proxy(Some(ProxyUrl::parse(text)?)),
+        Kind::BaseUrl if none => Value::BaseUrl(None),
+        Kind::BaseUrl => Value::BaseUrl(Some(BaseUrl::parse(text)?)),
         _ if none => Value::Text(None),
         Kind::HeaderValue => Value::Text(Some(header_value(text)?)),
         Kind::MailAddress => Value::Text(Some(mail_address(text)?)),

@@ -41,6 +41,7 @@ use crate::logging::{self, Logging};
 use crate::maintenance::{Maintenance, MaintenanceOptions, watch_disk};
 use crate::random::Random;
 use crate::secrets::{Sealer, SecretsError};
+use crate::spans::Spans;
 use crate::store::{OpenError, Store, StoreOptions, Workers};
 use first_token::ensure_default_token;
 use handed::Handed;
@@ -185,7 +186,8 @@ pub fn serve(flags: &ServeFlags, environment: Environment<'_>) -> Result<(), Ser
 
 /// Refuses configuration files that somebody else may have written.
 fn check_files(config: &Config) -> Result<(), ServeError> {
-    let holds_secrets = config.egress.proxy.as_ref().is_some_and(|proxy| proxy.with_password().password().is_some());
+    let urls = [&config.egress.proxy, &config.tracing.collector];
+    let holds_secrets = urls.into_iter().flatten().any(|url| url.with_password().password().is_some());
     for file in &config.files {
         trust::check_configuration(file, holds_secrets)?;
         trust::check_parents(file)?;
@@ -240,6 +242,7 @@ struct Daemon {
     ingest: Ingest,
     egress: Arc<Egress>,
     alerts: Alerts,
+    spans: Spans,
     admin: Admin,
     faces: Faces,
     reach: Reach,
@@ -267,11 +270,14 @@ impl Daemon {
         // Not before: beside a store that was made with another key, a new one would be taken for the right one.
         sealer.keep()?;
         let threads = spawn(workers)?;
-        let dispatcher = Dispatcher::new(store.clone(), Arc::clone(&egress) as _, settings::dispatch(config)?);
+        let spans = Spans::new(Random::Os);
+        spans.reconfigure(settings::spans(config)).map_err(|error| ServeError::Unusable(error.to_string()))?;
+        let dispatch = settings::dispatch(config)?;
+        let dispatcher = Dispatcher::new(store.clone(), Arc::clone(&egress) as _, dispatch, spans.clone());
         let alerts = Alerts::new(store.clone(), setting.state_dir.path().join("mail.json"), settings::alerts(config));
         let (ingest_sockets, mut reach) = sockets::ingest_faces(ports, handed.ingest, config).await?;
         reach.metrics = metrics_port.as_ref().and_then(|port| port.local_addr().ok());
-        let ingest = Ingest::new(store.clone(), settings::ingest(config, &reach));
+        let ingest = Ingest::new(store.clone(), settings::ingest(config, &reach), spans.clone());
         let (maintenance, maintenance_options) = watch::channel(settings::maintenance(config));
         let rounds = Maintenance::new(store.clone(), dispatcher.clone(), maintenance_options);
         watch_disk(&store, settings::floor(config));
@@ -315,6 +321,7 @@ impl Daemon {
             ingest,
             egress,
             alerts,
+            spans,
             admin,
             faces,
             reach,
@@ -377,6 +384,7 @@ impl Daemon {
         }
         // What was not taken in by now is read from the journal after the next start.
         self.alerts.stop(patience).await;
+        self.spans.close().await;
         if !failed {
             note(&self.store, "daemon.stop", serde_json::json!({}));
         }
@@ -414,6 +422,7 @@ impl Daemon {
         let dispatch = settings::dispatch(&config).map_err(one)?;
         let admin = settings::admin(&config, &self.reach, file, read_at).map_err(one)?;
         self.egress.update(settings::egress(&config)).map_err(|error| vec![error.to_string()])?;
+        self.spans.reconfigure(settings::spans(&config)).map_err(|error| vec![error.to_string()])?;
         self.dispatcher.reconfigure(dispatch);
         self.admin.reconfigure(admin);
         self.ingest.reconfigure(settings::ingest(&config, &self.reach));

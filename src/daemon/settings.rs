@@ -25,6 +25,7 @@ use crate::ingest::{IngestOptions, SchemaMode};
 use crate::mail::Mailer;
 use crate::mail::smtp::{Encryption, Smtp};
 use crate::maintenance::{Floor, MaintenanceOptions};
+use crate::spans::SpanOptions;
 
 /// The admin socket's peers are trusted, but may hang all the same.
 pub(super) const ADMIN_LIMITS: Limits = Limits {
@@ -54,6 +55,16 @@ pub(super) fn egress(config: &Config) -> EgressOptions {
         proxy: config.egress.proxy.as_ref().and_then(|proxy| Proxy::new(proxy.with_password())),
         names: Names::System,
     }
+}
+
+/// Where spans go, if anywhere.
+pub(super) fn spans(config: &Config) -> Option<SpanOptions> {
+    let collector = config.tracing.collector.as_ref()?.with_password();
+    Some(SpanOptions {
+        collector: collector.clone(),
+        percent: u8::try_from(config.tracing.percent).unwrap_or(100),
+        ca_file: config.egress.ca_file.clone(),
+    })
 }
 
 fn names(config: &Config) -> Result<WireNames, ServeError> {

@@ -1,14 +1,15 @@
-//! What follows from an attempt that has ended, beside the delivery's own fate: a line in the log,
+//! What follows from an attempt that has ended, beside the delivery's own fate: a line in the log, a span,
 //! and a webhook that is paused because its receiver said that it is gone for good.
 //!
 //! Decides nothing about the delivery; the lanes have done that.
 
-use super::{Dispatcher, Job, Settled};
-use crate::domain::attempt::{Attempt, ErrorKind};
+use super::{Dispatcher, Job, Prepared, Settled};
+use crate::domain::attempt::{Attempt, ErrorKind, Outcome};
 use crate::domain::audit::AuditRecord;
 use crate::domain::delivery::State;
 use crate::domain::id::WebhookId;
 use crate::domain::webhook::Webhook;
+use crate::spans::Span;
 use crate::store::StoreError;
 
 impl Dispatcher {
@@ -38,6 +39,28 @@ impl Dispatcher {
             }
         });
     }
+}
+
+/// Ends the span of an attempt. Nothing of the URL is in it but host and port: paths and queries of receivers hold secrets.
+pub(super) fn end_span(mut span: Span, job: &Job, number: u32, prepared: &Prepared, outcome: &Outcome) {
+    let url = prepared.url();
+    span.note("http.request.method", "POST");
+    span.note("server.address", url.host_str().unwrap_or_default().to_owned());
+    span.note("server.port", i64::from(url.port_or_known_default().unwrap_or_default()));
+    span.note("url.scheme", url.scheme().to_owned());
+    span.note("http.request.resend_count", i64::from(number.saturating_sub(1)));
+    span.note("postrider.event.id", job.id.event.to_string());
+    span.note("postrider.delivery.id", job.id.to_string());
+    span.note("postrider.webhook.id", job.webhook.to_string());
+    span.note("postrider.webhook.name", prepared.webhook.name.clone());
+    let error = match outcome.result {
+        Ok(code) => {
+            span.note("http.response.status_code", i64::from(code));
+            (!outcome.is_success()).then(|| code.to_string())
+        }
+        Err(kind) => Some(kind.as_str().to_owned()),
+    };
+    span.end(format!("deliver to {}", prepared.webhook.name), outcome.duration, error);
 }
 
 /// What the log is told of an attempt.

@@ -15,6 +15,7 @@ use crate::domain::event_type;
 use crate::domain::id::DeliveryId;
 use crate::domain::signature::Signer;
 use crate::domain::time::Timestamp;
+use crate::domain::trace_context::TraceContext;
 use crate::domain::webhook::Webhook;
 use crate::egress::{Request, TlsProblem, TlsProfile};
 
@@ -78,6 +79,8 @@ static WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestam
 static WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 static DELIVERY: HeaderName = HeaderName::from_static("postrider-delivery");
 static ATTEMPT: HeaderName = HeaderName::from_static("postrider-attempt");
+static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 static ATTEMPTS_LEFT: HeaderName = HeaderName::from_static("postrider-attempts-left");
 
 impl Prepared {
@@ -148,8 +151,20 @@ impl Prepared {
         headers.insert(&ATTEMPT, HeaderValue::from(place.number));
         let left = self.webhook.retry.attempts_max().saturating_sub(place.automatic);
         headers.insert(&ATTEMPTS_LEFT, HeaderValue::from(left));
+        if let Some(context) = &event.trace {
+            trace_headers(&mut headers, context);
+        }
         let tls = self.tls.as_ref().ok().cloned().flatten();
         Request { url: self.url.clone(), headers, body: payload, timeout: self.webhook.timeout, tls, slot: None }
+    }
+}
+
+/// Where a request belongs among the traces of others, as W3C Trace Context has it. What is there of it is replaced.
+pub(super) fn trace_headers(headers: &mut HeaderMap, context: &TraceContext) {
+    headers.insert(&TRACEPARENT, text(&context.to_string()));
+    headers.remove(&TRACESTATE);
+    if !context.state.is_empty() {
+        headers.insert(&TRACESTATE, text(&context.state));
     }
 }
 

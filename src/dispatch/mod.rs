@@ -44,8 +44,10 @@ use crate::domain::webhook::Webhook;
 use crate::egress::{Request, Slot, Transport};
 use crate::journal::{AttemptRecord, ChangeCause, ChangeRecord, Record, Target};
 use crate::random::Random;
+use crate::spans::Spans;
 use crate::store::{Arrival, Config, Store, StoreError};
 use aftermath::Tale;
+use attempt::trace_headers;
 use tally::Tally;
 
 /// How the dispatcher works.
@@ -69,6 +71,7 @@ struct Shared {
     tokens: Tokens,
     clock: Clock,
     random: Random,
+    spans: Spans,
     names: ArcSwap<WireNames>,
     lanes: Mutex<Lanes>,
     prepared: ArcSwap<PreparedWebhooks>,
@@ -116,7 +119,7 @@ const CHANGE_TRIES: usize = 8;
 impl Dispatcher {
     /// A dispatcher that sends what the store hands over. Nothing happens until it is run.
     #[must_use]
-    pub fn new(store: Store, transport: Arc<dyn Transport>, options: DispatchOptions) -> Self {
+    pub fn new(store: Store, transport: Arc<dyn Transport>, options: DispatchOptions, spans: Spans) -> Self {
         let (clock, random) = (store.clock(), store.random().clone());
         Self {
             shared: Arc::new(Shared {
@@ -124,6 +127,7 @@ impl Dispatcher {
                 tokens: Tokens::new(transport, clock),
                 clock,
                 random,
+                spans,
                 names: ArcSwap::from_pointee(options.names),
                 lanes: Mutex::new(Lanes::new(options.in_flight_max)),
                 prepared: ArcSwap::from_pointee(PreparedWebhooks::default()),
@@ -354,13 +358,20 @@ impl Dispatcher {
                 let names = self.shared.names.load();
                 let place = Place::next(&job.delivery);
                 let slot: Arc<dyn Slot> = Arc::new(Seat { dispatcher: self.clone(), id: job.id });
+                let span = self.shared.spans.attempt(event.trace.as_ref(), started_at);
                 let request = || {
-                    let request = prepared.request(&names, event, job.id, place, payload.clone(), started_at);
+                    let mut request = prepared.request(&names, event, job.id, place, payload.clone(), started_at);
+                    if let Some(span) = &span {
+                        trace_headers(&mut request.headers, span.context());
+                    }
                     Request { slot: Some(Arc::clone(&slot)), ..request }
                 };
                 let sent = self.shared.tokens.send(&prepared.webhook, &names.user_agent, request).await;
                 if let Some(oauth) = sent.1 {
                     tracing::info!(delivery = %job.id, webhook = %job.webhook, detail = %oauth, "no access token");
+                }
+                if let Some(span) = span {
+                    aftermath::end_span(span, job, number, &prepared, &sent.0);
                 }
                 sent.0
             }

@@ -173,6 +173,7 @@ fn request_of(prepared: &Prepared, names: &WireNames, trial: &Trial, clock: Cloc
         references: References::default(),
         token: String::new(),
         idempotency: None,
+        trace: None,
     };
     let id = DeliveryId { event: event.id, ordinal: 0 };
     let place = Place { number: 1, automatic: prepared.webhook.retry.attempts_max() };

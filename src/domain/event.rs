@@ -4,6 +4,7 @@
 use super::id::EventId;
 use super::references::References;
 use super::time::Timestamp;
+use super::trace_context::TraceContext;
 
 /// Everything about an accepted event except its payload bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct Event {
     pub token: String,
     /// The app's own key against posting twice, with the digest of type and body.
     pub idempotency: Option<Idempotency>,
+    /// The trace that it was posted in. Only the journal keeps it.
+    pub trace: Option<TraceContext>,
 }
 
 impl Event {

@@ -25,4 +25,5 @@ pub mod secret;
 pub mod signature;
 pub mod text;
 pub mod time;
+pub mod trace_context;
 pub mod webhook;

@@ -15,9 +15,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, PROXY_AUTHORIZATION, TRANSFER_ENCODING, USER_AGENT,
-};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, PROXY_AUTHORIZATION, TRANSFER_ENCODING, USER_AGENT};
 use http::{Method, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -41,7 +39,7 @@ mod tls;
 
 pub use check::UrlProblem;
 pub use probe::{Probe, Session, TlsFailure, Trace, Unreached, Unresolved};
-pub use proxy::{NoTunnel, Proxy};
+pub use proxy::{NoTunnel, Proxy, basic_authorization};
 pub use resolve::Names;
 pub use retry_after::parse_retry_after;
 pub use tls::{TlsProblem, TlsProfile};

@@ -15,7 +15,9 @@ use tokio::time::{Instant, timeout_at};
 use x509_cert::der::Decode as _;
 
 use super::dial::Progress;
-use super::{Egress, NoTunnel, Request, UrlProblem, WireResponse, check, dial, exchange_on, outcome_of, target_of, wire_request};
+use super::{
+    Egress, NoTunnel, Request, UrlProblem, WireResponse, check, dial, exchange_on, outcome_of, target_of, wire_request,
+};
 use crate::domain::attempt::{ErrorKind, Outcome};
 use crate::domain::time::Timestamp;
 

@@ -47,7 +47,7 @@ impl Proxy {
             _ => return None,
         };
         let port = url.port_or_known_default()?;
-        Some(Self { host: url.host()?.to_owned(), port, tls, authorization: authorization_of(url) })
+        Some(Self { host: url.host()?.to_owned(), port, tls, authorization: basic_authorization(url) })
     }
 }
 
@@ -65,7 +65,9 @@ impl fmt::Debug for Proxy {
     }
 }
 
-fn authorization_of(url: &Url) -> Option<HeaderValue> {
+/// `Basic` of a URL's user and password, percent-decoded; `None` when there is neither.
+#[must_use]
+pub fn basic_authorization(url: &Url) -> Option<HeaderValue> {
     if url.username().is_empty() && url.password().is_none() {
         return None;
     }
@@ -122,7 +124,11 @@ pub(super) async fn tunnel(
     authorization: Option<&HeaderValue>,
     agent: Option<&HeaderValue>,
 ) -> Result<Stream, NoTunnel> {
-    let authority = format!("{}:{}", &url[Position::BeforeHost..Position::AfterHost], url.port_or_known_default().unwrap_or_default());
+    let authority = format!(
+        "{}:{}",
+        &url[Position::BeforeHost..Position::AfterHost],
+        url.port_or_known_default().unwrap_or_default()
+    );
     let request = request_of(&authority, authorization, agent).ok_or(NoTunnel::NotAProxy)?;
     let io = TokioIo::new(Metered::new(stream, Arc::new(AtomicUsize::new(0))));
     let builder = http1::Builder::new().max_buf_size(PART_MAX).title_case_headers(true).handshake(io).await;

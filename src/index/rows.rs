@@ -267,6 +267,7 @@ impl EventRow {
             references: self.references.into(),
             token: self.token,
             idempotency: None,
+            trace: None,
         }
     }
 }

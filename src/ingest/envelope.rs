@@ -18,6 +18,7 @@ use sha2::{Digest as _, Sha256};
 use super::{Rejection, percent_decode};
 use crate::domain::event::Idempotency;
 use crate::domain::references::{PAYLOAD_FIELDS, References};
+use crate::domain::trace_context::TraceContext;
 
 /// Deeper JSON is refused: receivers with recursive parsers would fall over it.
 const DEPTH_MAX: usize = 64;
@@ -35,6 +36,8 @@ pub struct Parsed {
     pub references: Vec<String>,
     /// The app's key against posting twice.
     pub idempotency_key: Option<String>,
+    /// The trace that it names itself.
+    pub trace: Option<TraceContext>,
 }
 
 /// Makes a [`Parsed`] of a body that is the payload itself.
@@ -46,7 +49,7 @@ impl Posted {
     #[expect(clippy::new_ret_no_self, reason = "a name for one of the ways an event is posted")]
     #[must_use]
     pub fn new(event_type: String, content_type: String, payload: Bytes, idempotency_key: Option<String>) -> Parsed {
-        Parsed { event_type, content_type, payload, references: Vec::new(), idempotency_key }
+        Parsed { event_type, content_type, payload, references: Vec::new(), idempotency_key, trace: None }
     }
 }
 
@@ -83,6 +86,7 @@ pub fn parse_envelope(body: &[u8]) -> Result<Parsed, String> {
         payload: cut_out(envelope.payload),
         references,
         idempotency_key,
+        trace: None,
     })
 }
 
@@ -119,6 +123,11 @@ struct CloudEvent<'a> {
     data: Data<'a>,
     #[serde(borrow, default)]
     data_base64: Option<Cow<'a, str>>,
+    /// Of the extension for distributed tracing. An attribute of this name that is no text is another's.
+    #[serde(borrow, default)]
+    traceparent: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    tracestate: Option<&'a RawValue>,
 }
 
 /// `null` is data as well; only when it is left out there is none.
@@ -156,6 +165,7 @@ pub fn parse_structured(body: &[u8]) -> Result<Parsed, String> {
         payload,
         references: event.subject.map(Cow::into_owned).into_iter().collect(),
         idempotency_key: Some(cloudevent_key(&event.source, &event.id)),
+        trace: trace_of(event.traceparent, event.tracestate),
     })
 }
 
@@ -178,7 +188,16 @@ pub fn parse_cloudevent_headers(headers: &HeaderMap, content_type: String, body:
         payload: body,
         references: attribute("subject")?.into_iter().collect(),
         idempotency_key: Some(cloudevent_key(&source, &id)),
+        trace: TraceContext::parse(
+            &attribute("traceparent")?.unwrap_or_default(),
+            &attribute("tracestate")?.unwrap_or_default(),
+        ),
     })
+}
+
+fn trace_of(parent: Option<&RawValue>, state: Option<&RawValue>) -> Option<TraceContext> {
+    let text = |raw: &RawValue| serde_json::from_str::<String>(raw.get()).ok();
+    TraceContext::parse(&parent.and_then(text)?, &state.and_then(text).unwrap_or_default())
 }
 
 /// The events of a batch, each with what is wrong with it.

@@ -26,7 +26,9 @@ use crate::catalog::Misfit;
 use crate::domain::event::Idempotency;
 use crate::domain::event_type::{self, CustomType, KnownType};
 use crate::domain::time::Timestamp;
+use crate::domain::trace_context::TraceContext;
 use crate::http::{Answer, Limits, Peer, Progress, Question, json, read_body};
+use crate::spans::Spans;
 use crate::store::{Accepted, NewEvent, Store, Token};
 use schema::{Checks, Subject};
 
@@ -66,20 +68,22 @@ struct Shared {
     store: Store,
     options: ArcSwap<IngestOptions>,
     checks: Checks,
+    spans: Spans,
     accepted: AtomicU64,
     refused: AtomicU64,
     last_used: Mutex<HashMap<String, Timestamp>>,
 }
 
 impl Ingest {
-    /// Takes events into this store.
+    /// Takes events into this store, each in a span of its own.
     #[must_use]
-    pub fn new(store: Store, options: IngestOptions) -> Self {
+    pub fn new(store: Store, options: IngestOptions, spans: Spans) -> Self {
         Self {
             shared: Arc::new(Shared {
                 store,
                 options: ArcSwap::from_pointee(options),
                 checks: Checks::start(),
+                spans,
                 accepted: AtomicU64::new(0),
                 refused: AtomicU64::new(0),
                 last_used: Mutex::new(HashMap::new()),
@@ -170,13 +174,14 @@ impl Ingest {
         let body = read_body(&parts.headers, body, whole_max, options.limits.body_time).await?;
         progress.body_is_read();
         let key = idempotency_key(&parts.headers)?;
+        let trace = trace_of(&parts.headers);
         match route {
             Route::Typed(name) => {
                 if !envelope::is_json(&media_type) || media_type.starts_with("application/cloudevents") {
                     return Err(Rejection::MediaType("application/json"));
                 }
                 let content_type = content_type(&parts.headers);
-                let posted = Posted::new(name, content_type, body, key);
+                let posted = Parsed { trace, ..Posted::new(name, content_type, body, key) };
                 let accepted = self.accept(posted, token.as_deref(), &options).await?;
                 Ok(accepted_answer(&accepted))
             }
@@ -194,10 +199,11 @@ impl Ingest {
                 if key.is_some() {
                     posted.idempotency_key = key;
                 }
+                posted.trace = posted.trace.or(trace);
                 let accepted = self.accept(posted, token.as_deref(), &options).await?;
                 Ok(accepted_answer(&accepted))
             }
-            Route::Batch => self.take_batch(&media_type, &body, token, &options).await,
+            Route::Batch => self.take_batch(&media_type, &body, token, trace.as_ref(), &options).await,
             Route::Health => Err(Rejection::NoSuchPath),
         }
     }
@@ -208,13 +214,15 @@ impl Ingest {
         media_type: &str,
         body: &Bytes,
         token: Option<Arc<Token>>,
+        trace: Option<&TraceContext>,
         options: &IngestOptions,
     ) -> Result<Answer, Rejection> {
         let posted = parse_batch(media_type, body, BATCH_EVENTS_MAX)?;
         let accepting = posted.into_iter().map(|posted| {
             let token = token.clone();
             async move {
-                let posted = posted.map_err(Rejection::Malformed)?;
+                let mut posted = posted.map_err(Rejection::Malformed)?;
+                posted.trace = posted.trace.or_else(|| trace.cloned());
                 self.accept(posted, token.as_deref(), options).await
             }
         });
@@ -236,7 +244,43 @@ impl Ingest {
         Ok(crate::http::typed(status, "application/x-ndjson", lines.into()))
     }
 
+    /// [`Self::take_in`] in a span, when somebody records the trace or begins one.
     async fn accept(
+        &self,
+        mut posted: Parsed,
+        token: Option<&Token>,
+        options: &IngestOptions,
+    ) -> Result<(Accepted, String), Rejection> {
+        let clock = self.shared.store.clock();
+        let Some(mut span) = self.shared.spans.begin(posted.trace.as_ref(), clock.now()) else {
+            return self.take_in(posted, token, options).await;
+        };
+        let (began, bytes) = (clock.elapsed(), posted.payload.len());
+        posted.trace = Some(span.context().clone());
+        let result = self.take_in(posted, token, options).await;
+        span.note("messaging.message.body.size", i64::try_from(bytes).unwrap_or(i64::MAX));
+        let mut error = None;
+        let code = match &result {
+            Ok((accepted, event_type)) => {
+                span.note("postrider.event.id", accepted.id.to_string());
+                span.note("postrider.event.type", event_type.clone());
+                span.note("postrider.event.duplicate", accepted.duplicate);
+                span.note("postrider.event.deliveries", i64::try_from(accepted.deliveries).unwrap_or(i64::MAX));
+                StatusCode::ACCEPTED
+            }
+            // Not its text, which may tell of the payload.
+            Err(rejection) => {
+                error = Some(rejection.status().as_str().to_owned());
+                rejection.status()
+            }
+        };
+        span.note("http.request.method", "POST");
+        span.note("http.response.status_code", i64::from(code.as_u16()));
+        span.end("accept event".to_owned(), clock.elapsed().saturating_sub(began), error);
+        result
+    }
+
+    async fn take_in(
         &self,
         posted: Parsed,
         token: Option<&Token>,
@@ -273,6 +317,7 @@ impl Ingest {
             references,
             token: token.map(|token| token.name.clone()).unwrap_or_default(),
             idempotency_key: posted.idempotency_key,
+            trace: posted.trace,
         };
         let accepted = self.shared.store.accept(new).await?;
         self.shared.accepted.fetch_add(u64::from(!accepted.duplicate), Ordering::Relaxed);
@@ -373,6 +418,18 @@ impl Route {
             }
         }
     }
+}
+
+/// The trace that the request belongs to (W3C Trace Context).
+fn trace_of(headers: &HeaderMap) -> Option<TraceContext> {
+    let mut parents = headers.get_all("traceparent").iter();
+    let (parent, another) = (parents.next()?.to_str().ok()?, parents.next());
+    if another.is_some() {
+        return None;
+    }
+    // Several lines are one list.
+    let states: Option<Vec<_>> = headers.get_all("tracestate").iter().map(|value| value.to_str().ok()).collect();
+    TraceContext::parse(parent, &states.unwrap_or_default().join(","))
 }
 
 /// `%41` as `A`. What does not decode stays as it is, and then is no known type.

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::frame::{self, Frame};
 use super::wire::{
-    AttemptRecordV1, AttemptV1, AuditV1, CarryV1, ChangeV1, ConfigV1, DeliveryV1, EventSkippedV1, EventV1, SnapshotV1,
-    from_bytes, to_bytes,
+    AttemptRecordV1, AttemptV1, AuditV1, CarryTracedV1, CarryV1, ChangeV1, ConfigV1, DeliveryV1, EventSkippedV1,
+    EventTracedV1, EventV1, SnapshotV1, from_bytes, to_bytes, trace_of,
 };
 use crate::domain::attempt::Attempt;
 use crate::domain::audit::AuditRecord;
@@ -193,12 +193,19 @@ const KIND_CARRY: u8 = 6;
 /// An event of which something was skipped. Events of which nothing was stay of the first kind.
 const KIND_EVENT_SKIPPED: u8 = 7;
 const KIND_AUDIT: u8 = 8;
+/// Events that belong to a trace. Those that do not stay of the kinds before.
+const KIND_EVENT_TRACED: u8 = 9;
+const KIND_CARRY_TRACED: u8 = 10;
 
 impl Record {
     /// Kind, meta bytes and payload of the current version.
     #[must_use]
     pub fn encode(&self) -> (u8, Vec<u8>, Bytes) {
         match self {
+            Self::Event { event: event @ Event { trace: Some(trace), .. }, targets, skipped, payload } => {
+                let raw = (EventV1::from(event), targets, skipped, trace_of(trace));
+                (KIND_EVENT_TRACED, to_bytes(&raw), payload.clone())
+            }
             Self::Event { event, targets, payload, skipped } if skipped.is_empty() => {
                 (KIND_EVENT, to_bytes(&(EventV1::from(event), targets)), payload.clone())
             }
@@ -231,7 +238,13 @@ impl Record {
                     (carried.target, DeliveryV1::from(&carried.delivery), attempts)
                 });
                 let raw: CarryV1 = (EventV1::from(event), carried.collect());
-                (KIND_CARRY, to_bytes(&raw), payload.clone())
+                match &event.trace {
+                    None => (KIND_CARRY, to_bytes(&raw), payload.clone()),
+                    Some(trace) => {
+                        let raw: CarryTracedV1 = (raw.0, raw.1, trace_of(trace));
+                        (KIND_CARRY_TRACED, to_bytes(&raw), payload.clone())
+                    }
+                }
             }
             Self::Audit(record) => (KIND_AUDIT, to_bytes(&AuditV1::from(record)), Bytes::new()),
         }
@@ -254,6 +267,10 @@ impl Record {
                 let (event, targets, skipped): EventSkippedV1 = from_bytes(&frame.meta)?;
                 Self::Event { event: event.into(), targets, skipped, payload: payload() }
             }
+            KIND_EVENT_TRACED => {
+                let (event, targets, skipped, trace): EventTracedV1 = from_bytes(&frame.meta)?;
+                Self::Event { event: event.traced(trace), targets, skipped, payload: payload() }
+            }
             KIND_ATTEMPT => {
                 let (event, ordinal, target, attempt, delivery): AttemptRecordV1 = from_bytes(&frame.meta)?;
                 Self::Attempt(AttemptRecord {
@@ -275,14 +292,22 @@ impl Record {
             }
             KIND_CARRY => {
                 let (event, carried): CarryV1 = from_bytes(&frame.meta)?;
-                let deliveries = carried.into_iter().map(|(target, delivery, attempts)| {
-                    let attempts = attempts.into_iter().map(AttemptV1::into_domain).collect::<Option<_>>()?;
-                    Some(CarriedDelivery { target, delivery: delivery.into_domain()?, attempts })
-                });
-                Self::Carry { event: event.into(), deliveries: deliveries.collect::<Option<_>>()?, payload: payload() }
+                Self::Carry { event: event.into(), deliveries: carried_of(carried)?, payload: payload() }
+            }
+            KIND_CARRY_TRACED => {
+                let (event, carried, trace): CarryTracedV1 = from_bytes(&frame.meta)?;
+                Self::Carry { event: event.traced(trace), deliveries: carried_of(carried)?, payload: payload() }
             }
             KIND_AUDIT => Self::Audit(from_bytes::<AuditV1>(&frame.meta)?.into()),
             _ => return None,
         })
     }
+}
+
+fn carried_of(carried: Vec<(Target, DeliveryV1, Vec<AttemptV1>)>) -> Option<Vec<CarriedDelivery>> {
+    let deliveries = carried.into_iter().map(|(target, delivery, attempts)| {
+        let attempts = attempts.into_iter().map(AttemptV1::into_domain).collect::<Option<_>>()?;
+        Some(CarriedDelivery { target, delivery: delivery.into_domain()?, attempts })
+    });
+    deliveries.collect()
 }

@@ -16,6 +16,7 @@ use crate::domain::delivery::{Delivery, State};
 use crate::domain::event::{Event, Idempotency};
 use crate::domain::id::{DeliveryId, EventId};
 use crate::domain::time::Timestamp;
+use crate::domain::trace_context::TraceContext;
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct EventV1 {
@@ -82,6 +83,10 @@ pub(super) struct AuditV1 {
 
 /// The event, its targets, and those whose filters did not let it through.
 pub(super) type EventSkippedV1 = (EventV1, Vec<Target>, Vec<Target>);
+/// Trace, parent, flags and state.
+pub(super) type TraceV1 = ([u8; 16], [u8; 8], u8, String);
+pub(super) type EventTracedV1 = (EventV1, Vec<Target>, Vec<Target>, TraceV1);
+pub(super) type CarryTracedV1 = (EventV1, Vec<(Target, DeliveryV1, Vec<AttemptV1>)>, TraceV1);
 pub(super) type SnapshotV1 = (u64, Vec<(Collection, Vec<u8>, u32, Vec<u8>)>);
 pub(super) type AttemptRecordV1 = ([u8; 16], u16, Target, AttemptV1, DeliveryV1);
 pub(super) type CarryV1 = (EventV1, Vec<(Target, DeliveryV1, Vec<AttemptV1>)>);
@@ -121,7 +126,19 @@ impl From<EventV1> for Event {
             references: raw.references.into(),
             token: raw.token,
             idempotency: raw.idempotency.map(|(key, digest)| Idempotency { key, digest }),
+            trace: None,
         }
+    }
+}
+
+pub(super) fn trace_of(context: &TraceContext) -> TraceV1 {
+    (context.trace, context.parent, context.flags, context.state.clone())
+}
+
+impl EventV1 {
+    /// The event, in this trace.
+    pub(super) fn traced(self, (trace, parent, flags, state): TraceV1) -> Event {
+        Event { trace: Some(TraceContext { trace, parent, flags, state }), ..self.into() }
     }
 }
 

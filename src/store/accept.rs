@@ -14,6 +14,7 @@ use super::{IndexState, Store, StoreError, Targets};
 use crate::domain::event::{Event, Idempotency};
 use crate::domain::id::EventId;
 use crate::domain::references::References;
+use crate::domain::trace_context::TraceContext;
 use crate::journal::{JournalError, Record};
 
 /// An event as an application posts it.
@@ -33,6 +34,8 @@ pub struct NewEvent {
     pub token: String,
     /// The app's key against posting twice.
     pub idempotency_key: Option<String>,
+    /// The trace that it belongs to.
+    pub trace: Option<TraceContext>,
 }
 
 /// The answer to an accepted event.
@@ -165,6 +168,7 @@ impl Store {
                 references: new.references,
                 token: new.token,
                 idempotency,
+                trace: new.trace,
             };
             (id, self.shared.journal.append(Record::Event { event, targets, skipped, payload: new.payload })?)
         };

@@ -141,9 +141,11 @@ impl Store {
     }
 
     fn carry(&self, event: Event, deliveries: &[Found], record: &Record) -> Result<crate::journal::Ticket, StoreError> {
-        let (Record::Event { payload, .. } | Record::Carry { payload, .. }) = record else {
+        let (Record::Event { event: known, payload, .. } | Record::Carry { event: known, payload, .. }) = record else {
             return Err(StoreError::Damaged);
         };
+        // What only the journal knows.
+        let event = Event { trace: known.trace.clone(), ..event };
         let carried = deliveries.iter().map(|found| CarriedDelivery {
             target: Target { webhook: found.webhook, version: found.webhook_version },
             delivery: found.delivery,

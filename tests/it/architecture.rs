@@ -37,7 +37,8 @@ const PARTS: &[Part] = &[
     part("backup", &["journal", "domain"]),
     part("secrets", &["domain", "random"]),
     part("store", &["journal", "index", "secrets", "clock", "random", "domain"]),
-    part("ingest", &["catalog", "http", "store", "domain"]),
+    part("spans", &["egress", "random", "domain"]),
+    part("ingest", &["catalog", "http", "spans", "store", "domain"]),
     Part {
         name: "alerts",
         modules: &[],
@@ -47,7 +48,7 @@ const PARTS: &[Part] = &[
     Part {
         name: "dispatch",
         modules: &[],
-        sees: &["store", "egress", "clock", "random", "domain"],
+        sees: &["store", "egress", "spans", "clock", "random", "domain"],
         narrow: &[
             (
                 "index::Pending",
@@ -128,6 +129,7 @@ const PARTS: &[Part] = &[
             "store",
             "mail",
             "secrets",
+            "spans",
             "journal",
             "http",
             "egress",
@@ -167,6 +169,11 @@ const OWNED: &[(&str, &[&str], &str)] = &[
     ("listenfd", &["daemon"], "sockets are opened, or taken over, in one place"),
     ("nucleo_matcher", &["tui"], "what is typed and what is meant, for people only"),
     ("clap_complete", &["cli"], "completions are made of the commands"),
+    ("opentelemetry", &["spans"], "one place that makes spans, and decides what may be in them"),
+    ("opentelemetry_http", &["spans"], "one place that makes spans, and decides what may be in them"),
+    ("opentelemetry_otlp", &["spans"], "one place that makes spans, and decides what may be in them"),
+    ("opentelemetry_sdk", &["spans"], "one place that makes spans, and decides what may be in them"),
+    ("percent_encoding", &["egress"], "user and password in a URL"),
     ("postcard", &["journal", "index"], "the two disk formats"),
     ("prometheus_client", &["admin::server"], "one place that writes metrics"),
     ("ratatui", &["tui"], "screens are drawn in one part"),

@@ -110,7 +110,9 @@ async fn a_proxy_is_not_asked_for_what_the_url_itself_forbids() {
     let (at, heads) = proxy("127.0.0.1:9".parse().unwrap(), None).await;
     let egress = Egress::new(options(&format!("http://{at}"))).unwrap();
     for host in ["169.254.169.254", "10.0.0.1", "[::ffff:10.0.0.1]", "[fd00::1]", "0x7f.1", "127.0.0.1"] {
-        let allowed = Egress::new(EgressOptions { policy: AddressPolicy::default(), ..options(&format!("http://{at}")) }).unwrap();
+        let allowed =
+            Egress::new(EgressOptions { policy: AddressPolicy::default(), ..options(&format!("http://{at}")) })
+                .unwrap();
         for scheme in ["http", "https"] {
             let url = format!("{scheme}://{host}/");
             assert_eq!(allowed.send(KEY, post(&url, LONG)).await.result, Err(ErrorKind::Blocked), "{url}");
@@ -120,7 +122,11 @@ async fn a_proxy_is_not_asked_for_what_the_url_itself_forbids() {
     assert_eq!(heads.lock().unwrap().len(), 0);
     // A name that does not resolve here may do so there.
     egress.check_url(&Url::parse("https://unknown.example/").unwrap()).await.unwrap();
-    rows::covered(&["T4"], "a_proxy_is_not_asked_for_what_the_url_itself_forbids", "12 denied addresses, 0 requests to the configured proxy");
+    rows::covered(
+        &["T4"],
+        "a_proxy_is_not_asked_for_what_the_url_itself_forbids",
+        "12 denied addresses, 0 requests to the configured proxy",
+    );
 }
 
 #[tokio::test]
@@ -153,7 +159,9 @@ async fn what_is_no_tunnel_has_its_kind_and_no_byte_is_sent() {
 
 #[tokio::test]
 async fn a_proxy_that_never_stops_or_never_answers_is_left() {
-    for (head, piece) in [("", &b"HTTP/1.1 100 Continue\r\n\r\n"[..]), ("HTTP/1.1 200 OK\r\n", b"X-A: aaaaaaaaaaaaaaaa\r\n")] {
+    for (head, piece) in
+        [("", &b"HTTP/1.1 100 Continue\r\n\r\n"[..]), ("HTTP/1.1 200 OK\r\n", b"X-A: aaaaaaaaaaaaaaaa\r\n")]
+    {
         let receiver = endless(head, piece).await;
         let egress = Egress::new(options(&format!("http://{}", receiver.at))).unwrap();
         let result = egress.send(KEY, post("https://hook.example/", LONG)).await.result;
@@ -174,7 +182,8 @@ async fn the_receiver_behind_a_proxy_is_verified() {
     let ca = temporary_file(&authority.pem());
     let (receiver, saw) = serve(issued(&authority, "other.example", false)).await;
     let (at, _) = proxy(receiver.at, None).await;
-    let egress = Egress::new(EgressOptions { ca_file: Some(ca.path().to_owned()), ..options(&format!("http://{at}")) }).unwrap();
+    let egress =
+        Egress::new(EgressOptions { ca_file: Some(ca.path().to_owned()), ..options(&format!("http://{at}")) }).unwrap();
     let probe = egress.probe(post("https://hook.example/", LONG), None).await;
     assert_eq!(probe.outcome.result, Err(ErrorKind::Tls));
     assert_eq!(probe.trace.tls_failure, Some(TlsFailure::WrongName));

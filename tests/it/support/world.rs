@@ -24,6 +24,7 @@ use postrider::index::{AuditQuery, Found, Order, Query, Walk};
 use postrider::journal::Options;
 use postrider::random::Random;
 use postrider::secrets::Sealer;
+use postrider::spans::Spans;
 use postrider::store::{Accepted, NewEvent, Store, StoreError, StoreOptions};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -278,7 +279,8 @@ impl World {
             user_agent: http::HeaderValue::from_static("postrider/test"),
         };
         let options = DispatchOptions { in_flight_max: IN_FLIGHT_MAX, names };
-        let dispatcher = Dispatcher::new(store.clone(), Arc::new(receivers.clone()), options);
+        let dispatcher =
+            Dispatcher::new(store.clone(), Arc::new(receivers.clone()), options, Spans::new(Random::seeded(0)));
         let running = dispatcher.clone();
         tasks.push(tokio::spawn(async move { running.run().await }));
         Self { disk, store, dispatcher, receivers, clock, index, index_name, random, tasks }
