@@ -352,14 +352,16 @@ impl Keymap {
 
     /// What the hint line says, most useful first: the first key and the words for it.
     #[must_use]
-    pub fn hints(&self, context: Context, read_only: bool) -> Vec<(Key, &'static str)> {
+    pub fn hints(&self, context: Context, read_only: bool) -> Vec<(Key, Action, &'static str)> {
         let mut rows: Vec<&Row> = ROWS
             .iter()
             .filter(|row| row.contexts.contains(&context) && !row.hint.is_empty())
             .filter(|row| !(read_only && row.action.mutates()))
             .collect();
         rows.sort_by_key(|row| row.rank);
-        rows.into_iter().filter_map(|row| Some((*self.keys(context, row.action).first()?, row.hint))).collect()
+        rows.into_iter()
+            .filter_map(|row| Some((*self.keys(context, row.action).first()?, row.action, row.hint)))
+            .collect()
     }
 }
 
@@ -421,7 +423,7 @@ mod tests {
                 assert!(!map.keys(context, action).is_empty(), "{} in {context:?}", action.name());
             }
             assert!(map.hints(context, false).len() >= 2, "{context:?}");
-            for (_, words) in map.hints(context, true) {
+            for (_, _, words) in map.hints(context, true) {
                 assert!(!["resend", "delete", "save", "new", "test"].contains(&words), "{words} is offered read-only");
             }
         }
@@ -435,7 +437,7 @@ mod tests {
         assert_eq!(map.keys(Context::Deliveries, Action::Resend), [Key::char('z'), Key::char('r')]);
         map.set("deliveries", "r", "none").unwrap();
         assert_eq!(map.action(Context::Deliveries, Key::char('r')), None);
-        assert_eq!(map.hints(Context::Deliveries, false)[3], (Key::char('z'), "resend"));
+        assert_eq!(map.hints(Context::Deliveries, false)[3], (Key::char('z'), Action::Resend, "resend"));
         map.set("everywhere", "x", "help").unwrap();
         assert_eq!(map.action(Context::Deliveries, Key::char('x')), Some(Action::Help));
         for (context, key, action) in [

@@ -171,6 +171,10 @@ pub trait Page {
     }
     /// Does an action. [`Action::Back`] and [`Action::Leave`] come here first.
     fn act(&mut self, model: &mut Model, action: Action, out: &mut Effects) -> Fate;
+    /// Whether an action would do something now; the hint line leaves out what would not.
+    fn offers(&self, _action: Action) -> bool {
+        true
+    }
     /// A key before it is looked up; `None` when it is no text to it.
     fn key(&mut self, _model: &mut Model, _key: Key, _out: &mut Effects) -> Option<Fate> {
         None

@@ -204,18 +204,25 @@ fn bottom(model: &Model, pen: &mut Pen<'_>) {
 
 /// The keys that are most useful here, from the same table as the keys themselves.
 fn hints(model: &Model, pen: &mut Pen<'_>, y: usize) {
+    // A dialog shows its own keys, and those of the page below it do nothing.
+    if !model.dialogs.is_empty() {
+        return;
+    }
     let mut x = 1;
+    let offered = |action| model.pages.last().is_none_or(|page| page.offers(action));
     let hints = model.keymap.hints(model.context(), model.read_only);
     let help = model.keymap.keys(model.context(), super::keymap::Action::Help).first().copied();
     let help = help.map_or(String::new(), |key| format!("{key}:help"));
     let end = pen.width().saturating_sub(width(&help) + 3);
-    for (key, words) in hints.into_iter().filter(|(_, words)| *words != "help") {
+    for (key, _, words) in hints.into_iter().filter(|(_, action, words)| *words != "help" && offered(*action)) {
         let key = key.to_string();
-        if x + width(&key) + 1 + width(words) > end {
+        // A colon behind the colon would be a riddle.
+        let words = if key == ":" { words.to_owned() } else { format!(":{words}") };
+        if x + width(&key) + width(&words) > end {
             break;
         }
         x = pen.text(x, y, &key, Role::Key);
-        x = pen.text(x, y, &format!(":{words}"), Role::Text) + 2;
+        x = pen.text(x, y, &words, Role::Text) + 2;
     }
     pen.text(x, y, &help, Role::Key);
 }

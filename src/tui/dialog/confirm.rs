@@ -90,9 +90,15 @@ impl Confirm {
 /// Before a webhook is deleted.
 #[must_use]
 pub(crate) fn delete_webhook(hook: &WebhookView) -> Confirm {
-    let waiting = plural(hook.lane.pending, "waiting delivery", "waiting deliveries");
+    let dropped = match hook.lane.pending {
+        0 => "Nothing waits to be sent to it.".to_owned(),
+        many => {
+            let waiting = plural(many, "waiting delivery", "waiting deliveries");
+            format!("{waiting} will be dropped when the 10 minutes are over.")
+        }
+    };
     let lines = vec![
-        format!("{waiting} will be dropped when the 10 minutes are over."),
+        dropped,
         "What was sent stays listed for its 30 days.".to_owned(),
         "It can be taken back for 10 minutes: u here, or".to_owned(),
         format!("  postrider webhook restore {}", hook.name),

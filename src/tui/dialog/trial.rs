@@ -91,10 +91,15 @@ impl Trial {
         }
         let values = if self.unsaved { "The values of the form were used; nothing was saved." } else { "" };
         let size = bytes(view.payload_bytes as u64);
-        let said = format!(
-            "Sent as {}, {size} of example, marked as a test: not queued, not counted, not retried. {values}",
-            view.event_type.replace('_', " ")
-        );
+        let kind = view.event_type.replace('_', " ");
+        let was_sent = view.steps.iter().any(|step| step.name == "request" && step.state == "ok");
+        let said = if was_sent {
+            format!(
+                "Sent as {kind}, {size} of example, marked as a test: not queued, not counted, not retried. {values}"
+            )
+        } else {
+            format!("Nothing was sent. It would have been {kind}, {size} of example, marked as a test. {values}")
+        };
         lines.extend(wrapped(said.trim(), columns).into_iter().map(|line| vec![span(line, Role::Dim)]));
         lines
     }

@@ -129,6 +129,11 @@ impl Page for DeliveryPage {
         Context::Delivery
     }
 
+    fn offers(&self, action: Action) -> bool {
+        let is_over = self.view.as_ref().is_some_and(|view| view.state != "pending");
+        !(is_over && action == Action::Stop)
+    }
+
     fn title(&self) -> String {
         let view = self.view.as_ref();
         view.and_then(words::of_reference).unwrap_or(&self.id).to_owned()

@@ -158,7 +158,7 @@ fn figures(model: &Model, pen: &mut Pen<'_>, y: usize) -> usize {
         if let Some(oldest) = oldest {
             queue.extend(pair("oldest", span(oldest), None));
         }
-        if stats.pending > 0 && pen.width() >= 100 {
+        if stats.due > 0 && pen.width() >= 100 {
             let drained =
                 stats.drain_seconds.map_or("not shrinking".to_owned(), |left| format!("gone in {}", span(left)));
             queue.extend(pair("backlog", drained, None));
