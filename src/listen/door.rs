@@ -32,6 +32,9 @@ const BODY_MAX: Duration = Duration::from_secs(30);
 const WRITE_MAX: Duration = Duration::from_secs(10);
 /// For a refused sender to take note.
 const REFUSAL_MAX: Duration = Duration::from_millis(500);
+/// How soon the library should read a new connection, and how often it is reminded at the least.
+const NUDGE_AFTER: Duration = Duration::from_millis(50);
+const NUDGE_EVERY_MAX: Duration = Duration::from_secs(1);
 /// For the last threads after a stop.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
 /// How long answers may take to get out at the end.
@@ -64,6 +67,8 @@ struct Hall {
 struct State {
     /// A request went in and is not answered.
     busy: bool,
+    /// A request came out at the library: it reads this connection.
+    taken: bool,
     closed: bool,
     /// The door itself answers last, so the way out stays open when the library hangs up.
     refusing: bool,
@@ -80,6 +85,12 @@ pub(super) struct Connection {
 impl Connection {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The library has handed out a request of it.
+    pub(super) fn taken(&self) {
+        self.state().taken = true;
+        self.changed.notify_all();
     }
 
     /// The request was answered, or never will be.
@@ -111,6 +122,13 @@ impl Connection {
         use rustix::net::{RecvFlags, recv};
         let looked = recv(&self.outside, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
         !matches!(looked, Ok((1.., _)) | Err(rustix::io::Errno::WOULDBLOCK))
+    }
+
+    /// Waits until the library reads it, for so long at most; whether it does, or need not any more.
+    fn wait_until_taken(&self, most: Duration) -> bool {
+        let waits = |state: &mut State| state.busy && !state.taken && !state.closed;
+        let waited = self.changed.wait_timeout_while(self.state(), most, waits);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
     /// Waits for the answer to what went in; `false` when there is no more to come.
@@ -251,9 +269,20 @@ impl Hall {
             let left = body - (whole - head) as u64;
             bytes.drain(..whole);
             self.pass_body(connection, left)?;
+            self.nudge_until_taken(connection);
             if !connection.wait_for_answer() {
                 return Ok(None);
             }
+        }
+    }
+
+    /// When connections come close together, the library may leave one of them to a thread that has just taken another, and
+    /// look at it again only when a connection ends. So one is made that ends at once.
+    fn nudge_until_taken(&self, connection: &Connection) {
+        let mut wait = NUDGE_AFTER;
+        while !connection.wait_until_taken(wait) {
+            drop(TcpStream::connect(self.inside));
+            wait = (wait * 2).min(NUDGE_EVERY_MAX);
         }
     }
 

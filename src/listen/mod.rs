@@ -192,6 +192,7 @@ fn receive(server: &Server, desk: &Arc<Desk>, find: impl Fn(u16) -> Option<Arc<C
             std::mem::forget(request);
             continue;
         };
+        connection.taken();
         let (desk, turn) = (Arc::clone(desk), Turn(connection));
         // A request that no thread can be had for is dropped, and the library answers 500.
         let _ = Builder::new().name("postrider-answer".to_owned()).spawn(move || desk.answer(request, &turn.0));

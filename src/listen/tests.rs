@@ -201,3 +201,20 @@ fn the_end_waits_for_nobody_and_closes_the_port() {
     assert_eq!(rest(&waiting).unwrap_or_default(), "");
     assert!(TcpStream::connect(address).is_err());
 }
+
+/// Each stays open, so that no thread of the library becomes free by itself.
+#[test]
+fn connections_that_come_at_once_are_all_answered() {
+    for _ in 0..20 {
+        let (receiver, _told) = start(always(Reaction::answer(200)));
+        let open: Vec<_> = (0..40).map(|_| connect(&receiver)).collect();
+        for stream in &open {
+            (&*stream).write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        }
+        for stream in &open {
+            let mut first = [0; 12];
+            (&*stream).read_exact(&mut first).expect("an answer, with all others open");
+            assert_eq!(&first, b"HTTP/1.1 200");
+        }
+    }
+}
