@@ -8,10 +8,11 @@
 //! Invariants: a delivery is in at most one place (fresh, waiting, in flight); a lane never has
 //! more in flight than its limit allows, nor starts more than its rate; of an ordered lane, one
 //! delivery is under way and none overtakes another; lanes in trouble share a bounded part of all
-//! places, so that the healthy ones always find room.
+//! places, and so do those whose receivers are slow, so that the others always find room.
 
 mod lent;
 mod queue;
+mod slow;
 mod superseded;
 mod survey;
 
@@ -31,6 +32,7 @@ use crate::domain::time::{Now, Timestamp};
 use crate::index::Pending;
 use lent::{Lent, Seat};
 use queue::{Fresh, Order, Queue, Waiting};
+use slow::Slow;
 use superseded::Superseded;
 
 /// What a lane must know of its webhook.
@@ -100,6 +102,9 @@ struct InFlight {
     resend_requested: bool,
     cancelled: bool,
     limited: bool,
+    /// Counted as one of a slow lane.
+    slow: bool,
+    started: Duration,
     seat: Seat,
 }
 
@@ -113,6 +118,8 @@ struct Lane {
     lent: u16,
     queue: Queue,
     in_ring: bool,
+    /// How long attempts took lately.
+    pace: Duration,
     /// Pending deliveries, those in flight among them.
     pending: u64,
 }
@@ -128,6 +135,7 @@ impl Lane {
             queue: Queue::default(),
             lent: 0,
             in_ring: false,
+            pace: slow::UNKNOWN,
             pending: 0,
         }
     }
@@ -184,6 +192,7 @@ pub struct Lanes {
     in_flight: HashMap<DeliveryId, InFlight>,
     limited_in_flight: usize,
     in_flight_max: usize,
+    slow: Slow,
     lent: Lent,
     superseded: Superseded,
     /// What was pending at the start has come: the order of everything is known.
@@ -211,6 +220,7 @@ impl Lanes {
             in_flight: HashMap::new(),
             limited_in_flight: 0,
             in_flight_max: in_flight_max.max(1),
+            slow: Slow::default(),
             lent: Lent::default(),
             superseded: Superseded::default(),
             restored: false,
@@ -309,15 +319,17 @@ impl Lanes {
             self.timers.pop_first();
             self.offer(webhook);
         }
+        self.look_for_slow(now);
         for _ in 0..self.ring.len() {
             if !self.has_place() {
                 return None;
             }
             let webhook = self.ring.pop_front()?;
             let limited_full = self.limited_in_flight >= (self.in_flight_max / 4).max(1);
+            let slow_full = self.slow_is_full();
             let Some(lane) = self.lanes.get_mut(&webhook) else { continue };
-            if lane.health.is_limited() && limited_full {
-                // Stays in the ring: it gets its turn when another lane in trouble is done.
+            if (lane.health.is_limited() && limited_full) || (lane.is_slow() && slow_full) {
+                // Stays in the ring: it gets its turn when another lane of its kind is done.
                 self.ring.push_back(webhook);
                 continue;
             }
@@ -356,13 +368,16 @@ impl Lanes {
                 continue;
             }
             let job = Job { id, webhook, location, delivery };
-            let limited = lane.health.is_limited();
+            let (limited, slow) = (lane.health.is_limited(), lane.is_slow());
             lane.health.started(now.elapsed);
             lane.rate.started(now.elapsed);
             lane.in_flight += 1;
             self.limited_in_flight += usize::from(limited);
-            self.in_flight
-                .insert(id, InFlight { job, resend_requested: false, cancelled: false, limited, seat: Seat::Taken });
+            let started = now.elapsed;
+            let (resend_requested, cancelled, seat) = (false, false, Seat::Taken);
+            let flying = InFlight { job, resend_requested, cancelled, limited, slow, started, seat };
+            self.seat_slow(&flying, true);
+            self.in_flight.insert(id, flying);
             return Some(job);
         }
     }
@@ -391,6 +406,7 @@ impl Lanes {
         self.note_settled(id);
         let lane = self.lane(was.job.webhook);
         lane.in_flight = lane.in_flight.saturating_sub(1);
+        lane.took(now.elapsed.saturating_sub(was.started));
         lane.health.ended(sign_of(outcome), settled.gave_up, now.elapsed);
         match settled.delivery.due_at() {
             Some(due) => self.wait(&was.job, settled.delivery, due, now),
@@ -480,7 +496,7 @@ impl Lanes {
             Some(Hold::CoolingDown)
         } else if lane.rate.next_start() > now.elapsed {
             Some(Hold::Rate)
-        } else if !lane.has_room() || !self.has_place() {
+        } else if !lane.has_room() || !self.has_place() || (lane.is_slow() && self.slow_is_full()) {
             Some(Hold::InFlight)
         } else {
             None

@@ -44,8 +44,10 @@ impl Lanes {
             return false;
         }
         flying.seat = Seat::Lent;
+        let flying = *flying;
         self.lent.away += 1;
         let webhook = flying.job.webhook;
+        self.seat_slow(&flying, false);
         self.limited_in_flight = self.limited_in_flight.saturating_sub(usize::from(flying.limited));
         self.lane(webhook).lent += 1;
         true
@@ -67,6 +69,8 @@ impl Lanes {
             (Seat::Lent, true) => {}
         }
         flying.seat = Seat::Taken;
+        let flying = *flying;
+        self.seat_slow(&flying, true);
         self.limited_in_flight += usize::from(flying.limited);
         let webhook = flying.job.webhook;
         self.came_back(webhook);
@@ -78,6 +82,7 @@ impl Lanes {
     pub(super) fn leave(&mut self, was: &InFlight) {
         if was.seat == Seat::Taken {
             self.limited_in_flight = self.limited_in_flight.saturating_sub(usize::from(was.limited));
+            self.seat_slow(was, false);
             return;
         }
         self.lent.wanted -= usize::from(was.seat == Seat::Wanted);

@@ -2,6 +2,7 @@
 
 mod lent;
 mod model;
+mod slow;
 mod survey;
 
 use std::collections::BTreeMap;

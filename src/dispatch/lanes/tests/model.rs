@@ -182,6 +182,11 @@ impl Model {
                 assert!(!automatic || self.head(job.webhook) == Some(job.id), "{} overtook another", job.id);
             }
             assert_eq!((job.location, job.delivery), (self.pending(job.id).location, self.pending(job.id).delivery));
+            let lane = &self.lanes.lanes[&job.webhook];
+            // It is among them by now.
+            let before = self.lanes.slow.in_flight - usize::from(lane.is_slow()) + self.lanes.limited_in_flight
+                - usize::from(self.lanes.in_flight[&job.id].limited);
+            assert!(!lane.is_slow() || before < self.in_flight_max - self.in_flight_max / 4, "slow ones leave room");
             let known = self.known.get_mut(&job.id).unwrap();
             assert!(!known.flying && known.due <= self.now && known.delivery.due_at().is_some());
             known.flying = true;
@@ -209,6 +214,7 @@ impl Model {
             if closed
                 || self.flying(*id) >= usize::from(lane.health.in_flight_max(most))
                 || (lane.health.is_limited() && limited_full)
+                || (lane.is_slow() && self.lanes.slow_is_full())
             {
                 continue;
             }
@@ -229,6 +235,8 @@ impl Model {
     }
 
     fn check_counts(&self) {
+        let seated = self.lanes.in_flight.values().filter(|flying| flying.seat == Seat::Taken);
+        assert_eq!(self.lanes.slow.in_flight, seated.filter(|flying| flying.slow).count());
         for number in 0..WEBHOOKS {
             let pending = |known: &&Known| {
                 known.webhook == webhook(number) && (known.delivery.due_at().is_some() || known.flying)
