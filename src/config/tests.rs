@@ -184,7 +184,7 @@ fn all_problems_are_reported_at_once_in_order() {
             "2:1: listen: unknown key; did you mean \"ingest.listen\"?",
             "4:5: ingest.listn: unknown key; did you mean \"listen\"?",
             "5:10: ingest.auth: unknown word; found the string \"tokne\"; allowed: one of \"token\", \"none\"; did you mean \"token\"?",
-            "6:2: deliverry: unknown section; allowed: ingest, admin, delivery, egress, retention, email, signature, secrets, log, metrics; did you mean \"delivery\"?",
+            "6:2: deliverry: unknown section; allowed: ingest, admin, delivery, egress, retention, email, signature, secrets, log, metrics, tracing; did you mean \"delivery\"?",
             "9:9: log.level: unknown word; found the string \"loud\"; allowed: one of \"error\", \"warn\", \"info\", \"debug\", \"trace\"",
             "10:1: log.timeout_seconds: unknown key; did you mean \"delivery.timeout_seconds\"?",
             "12:24: egress.allow: not a network; found the string \"lan\"; allowed: a list of networks, like [\"10.0.0.0/8\", \"fd00::/8\"]",

@@ -14,6 +14,7 @@ mod lanes;
 mod oauth;
 mod rate;
 mod rehearsal;
+mod seat;
 mod sight;
 mod tally;
 mod withdraw;
@@ -27,7 +28,6 @@ pub use tally::Last;
 pub use withdraw::pending_of_webhook;
 
 use std::collections::HashMap;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -48,6 +48,7 @@ use crate::spans::Spans;
 use crate::store::{Arrival, Config, Store, StoreError};
 use aftermath::Tale;
 use attempt::trace_headers;
+use seat::Seat;
 use tally::Tally;
 
 /// How the dispatcher works.
@@ -431,37 +432,6 @@ impl Dispatcher {
         self.lanes().release(id, UNREADABLE_PAUSE, now);
         self.shared.place_freed.notify_one();
         self.shared.recheck.notify_one();
-    }
-}
-
-/// The place of a delivery that is being attempted.
-struct Seat {
-    dispatcher: Dispatcher,
-    id: DeliveryId,
-}
-
-impl Slot for Seat {
-    fn lend(&self) {
-        if self.dispatcher.lanes().lend(self.id) {
-            self.dispatcher.shared.place_freed.notify_one();
-            self.dispatcher.shared.recheck.notify_one();
-        }
-    }
-
-    fn take_back<'a>(&'a self) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
-        Box::pin(async move {
-            loop {
-                let mut freed = std::pin::pin!(self.dispatcher.shared.place_freed.notified());
-                // From here on, a place that becomes free is not missed.
-                freed.as_mut().enable();
-                if self.dispatcher.lanes().take_back(self.id) {
-                    // What of its webhook had to wait for that may begin now.
-                    self.dispatcher.shared.recheck.notify_one();
-                    return;
-                }
-                freed.await;
-            }
-        })
     }
 }
 

@@ -16,7 +16,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{HOST, PROXY_AUTHORIZATION, USER_AGENT};
-use http::{HeaderValue, Method, StatusCode, Uri};
+use http::{HeaderValue, Method, Uri};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -106,8 +106,11 @@ impl NoTunnel {
 impl fmt::Display for NoTunnel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Status(407) => f.write_str("407, the proxy wants a user and a password"),
-            Self::Status(code @ (401 | 403 | 405)) => write!(f, "{code}, the proxy does not permit it"),
+            // Some say 401 to a password that is wrong.
+            Self::Status(code @ (401 | 407)) => {
+                write!(f, "{code}, the proxy wants a user and a password that it knows")
+            }
+            Self::Status(code @ (403 | 405)) => write!(f, "{code}, the proxy does not permit it"),
             Self::Status(code @ (502..=504)) => write!(f, "{code}, the proxy did not reach the receiver"),
             Self::Status(code) => write!(f, "{code}, the proxy made no tunnel"),
             Self::Closed => f.write_str("the proxy closed the connection"),

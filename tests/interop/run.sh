@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Checks the release binary against programs that we did not write: two Standard Webhooks libraries, the Debian
-# package `webhook` as a receiver with HMAC rules, two CloudEvents SDKs, an authorization server, a mail server, and curl.
+# package `webhook` as a receiver with HMAC rules, two CloudEvents SDKs, an authorization server, a mail server,
+# a proxy, the OpenTelemetry SDK, and curl.
 #
 #   tests/interop/run.sh [BINARY]
 #
-# Needs curl, openssl, python3 with venv, node with npm, `webhook`, `faketime` and `socat`. Exit code 77 and a reason when something is missing,
+# Needs curl, openssl, python3 with venv, node with npm, `webhook`, `faketime`, `socat` and `tinyproxy`. Exit code 77 and a reason when something is missing,
 # so that a skipped run never looks like a good one.
 set -euo pipefail
 
@@ -13,17 +14,18 @@ root=$(cd "$here/../.." && pwd)
 binary=$(realpath "${1:-$root/target/release/postrider}")
 cache=${INTEROP_CACHE:-$root/target/interop}
 
-for tool in curl openssl python3 node npm webhook faketime socat; do
+for tool in curl openssl python3 node npm webhook faketime socat tinyproxy; do
     command -v "$tool" >/dev/null || { echo "SKIP: needs $tool"; exit 77; }
 done
 [ -x "$binary" ] || { echo "SKIP: no binary at $binary"; exit 77; }
 
 # Pinned: a new release of somebody else's library must not turn our CI red by surprise.
 mkdir -p "$cache"
-if [ ! -e "$cache/python.ready" ]; then
+if [ ! -e "$cache/python-2.ready" ]; then
     python3 -m venv "$cache/venv"
-    "$cache/venv/bin/pip" install --quiet --disable-pip-version-check standardwebhooks==1.1.0 cloudevents==2.2.0
-    touch "$cache/python.ready"
+    "$cache/venv/bin/pip" install --quiet --disable-pip-version-check standardwebhooks==1.1.0 cloudevents==2.2.0 \
+        opentelemetry-sdk==1.45.2 opentelemetry-proto==1.45.2
+    touch "$cache/python-2.ready"
 fi
 if [ ! -e "$cache/mail.ready" ]; then
     python3 -m venv "$cache/mail-venv"
@@ -194,6 +196,7 @@ wait "$time_pid" || over_time=$?
 [ "$over_time" -eq 0 ] || exit "$over_time"
 bash "$here/story.sh" "$binary"
 bash "$here/snippets.sh" "$binary"
+bash "$here/around.sh" "$binary" "$python"
 described=0
 bash "$here/schemathesis.sh" "$binary" "$cache/schemathesis-venv/bin/schemathesis" >"$work/schemathesis.log" 2>&1 || described=$?
 tail -n 1 "$work/schemathesis.log"

@@ -7,7 +7,7 @@ use postrider::domain::audit::AuditRecord;
 use postrider::domain::delivery::State;
 use postrider::index::Query;
 
-use crate::support::world::{START, World, text};
+use crate::support::world::{START, TRACE, World, text};
 
 #[tokio::test(start_paused = true)]
 async fn after_thirty_days_it_is_gone_except_what_is_still_wanted() {
@@ -69,7 +69,8 @@ async fn after_thirty_days_it_is_gone_except_what_is_still_wanted() {
     tokio::time::sleep(Duration::from_secs(60)).await;
     let receipts = world.receivers.receipts();
     let late: Vec<_> = receipts.iter().filter(|one| one.webhook == "p").collect();
-    assert!(late.iter().any(|one| one.body == "{\"canary\":\"waiting-payload\"}"));
+    let waited = late.iter().find(|one| one.body == "{\"canary\":\"waiting-payload\"}").expect("it goes out");
+    assert_eq!(waited.trace.as_deref(), Some(TRACE), "with its trace, though it was carried several times");
     // Then nobody posts anything any more, and the last of it goes as well; the webhooks stay.
     tokio::time::sleep(32 * DAY).await;
     for _ in 0..40 {

@@ -90,6 +90,7 @@ fn facts(seed: u64, steps: u32) -> (Vec<Fact>, Model) {
                 references: References::from(vec![reference.clone()]),
                 token: "t".to_owned(),
                 idempotency: Some(Idempotency { key: format!("k{step}"), digest: [7; 16] }),
+                trace: None,
             };
             let mut webhooks: Vec<_> = (0..pick(4)).map(|n| (WebhookId::from_bytes([n as u8; 16]), 1)).collect();
             let skipped = webhooks.split_off(pick(webhooks.len() + 1));
@@ -276,6 +277,7 @@ fn many_attempts_of_one_delivery_are_all_kept() {
         references: References::default(),
         token: String::new(),
         idempotency: None,
+        trace: None,
     };
     let location = Location { segment: 1, offset: 0, length: 1 };
     let mut batch = index.batch(false);

@@ -39,6 +39,7 @@ mod supply;
 mod support;
 mod terminal;
 mod tidy;
+mod tracing;
 mod transfer;
 mod trial;
 mod unit;

@@ -64,6 +64,7 @@ impl Model {
             references: References::from(references),
             token: "t".to_owned(),
             idempotency: None,
+            trace: None,
         };
         let mut targets: Vec<(WebhookId, u32)> = (0..self.pick(5)).map(|number| (webhook(number), 1)).collect();
         let skipped = targets.split_off(self.pick(targets.len() + 1));
@@ -317,6 +318,7 @@ fn a_reference_that_many_share_is_found_in_both_directions() {
             references: References::from(vec![format!("{reference}-{number}")]),
             token: "t".to_owned(),
             idempotency: None,
+            trace: None,
         };
         batch.accepted(&event, &[(webhook(1), 1)], &[], location(), 1);
         expected.extend((reference == "many").then_some(DeliveryId { event: id, ordinal: 0 }));

@@ -41,7 +41,7 @@ pub(super) const fn of_address(why: Unreached) -> &'static str {
 
 pub(super) const fn of_proxy(why: NoTunnel) -> &'static str {
     match why {
-        NoTunnel::Status(407) => "put user and password into egress.proxy, or correct them",
+        NoTunnel::Status(401 | 407) => "put user and password into egress.proxy, or correct them",
         NoTunnel::Status(502..=504) => "the receiver's name is mistyped, or the way from the proxy to it is closed",
         NoTunnel::Status(_) => "the proxy's rules do not permit this receiver or its port: ask whoever runs it",
         NoTunnel::Closed => "the proxy does not serve this machine, or hangs up on what it does not permit",

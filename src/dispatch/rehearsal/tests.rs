@@ -19,7 +19,7 @@ use crate::domain::secret::Secret;
 use crate::domain::signature::{Signer, SigningKey};
 use crate::domain::webhook::tests::sample;
 use crate::domain::webhook::{Header, HeaderValue as Own};
-use crate::egress::{EgressOptions, Names};
+use crate::egress::{EgressOptions, Names, Proxy};
 
 const ALL: [&str; 8] = ["url", "dns", "connect", "tls", "oauth", "signature", "request", "response"];
 const CANARY: &str = "canary";
@@ -425,7 +425,7 @@ async fn an_access_token_is_fetched_and_shown_to_nobody() {
 #[tokio::test]
 async fn what_a_proxy_says_is_told_in_its_step() {
     for (answered, expected) in [
-        (407, "407, the proxy wants a user and a password"),
+        (407, "407, the proxy wants a user and a password that it knows"),
         (403, "403, the proxy does not permit it"),
         (502, "502, the proxy did not reach the receiver"),
     ] {

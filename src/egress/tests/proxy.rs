@@ -68,7 +68,8 @@ async fn an_https_receiver_is_reached_through_a_tunnel() {
         let outcome = egress.send(KEY, request.clone()).await;
         assert_eq!((outcome.result, outcome.peer), (Ok(200), Some(at)), "{scheme}");
         assert!(outcome.phases.dns.is_some() && outcome.phases.connect.is_some() && outcome.phases.tls.is_some());
-        let [head] = &heads.lock().unwrap()[..] else { panic!("one tunnel") };
+        let seen = heads.lock().unwrap().clone();
+        let [head] = &seen[..] else { panic!("one tunnel") };
         // joe:p@ss
         let expected = "CONNECT hook.example:8443 HTTP/1.1\r\nHost: hook.example:8443\r\nUser-Agent: postrider/test\r\n\
                         Proxy-Authorization: Basic am9lOnBAc3M=\r\n\r\n";

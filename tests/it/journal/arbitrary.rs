@@ -1,5 +1,6 @@
 //! Whatever the bytes and whatever the records.
 
+use postrider::domain::trace_context::TraceContext;
 use postrider::journal::{Disk as _, Frame, Replayed, SegmentReader};
 use proptest::collection::vec;
 use proptest::option;
@@ -22,7 +23,8 @@ fn targets() -> impl Strategy<Value = Target> {
 fn events() -> impl Strategy<Value = Event> {
     let texts = (".{0,20}", ".{0,20}", option::of(".{0,20}"), vec(".{0,9}", 0..40), ".{0,9}");
     let idempotency = option::of((".{0,20}", any::<[u8; 16]>()));
-    (any::<[u8; 16]>(), texts, idempotency).prop_map(|(id, texts, idempotency)| {
+    let trace = option::of((any::<[u8; 16]>(), any::<[u8; 8]>(), any::<u8>(), ".{0,20}"));
+    (any::<[u8; 16]>(), texts, idempotency, trace).prop_map(|(id, texts, idempotency, trace)| {
         let (event_type, content_type, scan_ref, references, token) = texts;
         Event {
             id: EventId::from_bytes(id),
@@ -32,6 +34,7 @@ fn events() -> impl Strategy<Value = Event> {
             references: references.into(),
             token,
             idempotency: idempotency.map(|(key, digest)| Idempotency { key, digest }),
+            trace: trace.map(|(trace, parent, flags, state)| TraceContext { trace, parent, flags, state }),
         }
     })
 }

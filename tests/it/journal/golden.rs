@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use postrider::domain::trace_context::TraceContext;
 use postrider::journal::{Disk as _, Frame};
 
 use super::*;
@@ -140,7 +141,7 @@ async fn every_kind_is_read_as_it_always_was() {
     assert_eq!(found, expected);
 }
 
-/// What was skipped, and the audit log.
+/// What was skipped, the audit log, and what belongs to a trace.
 fn later() -> Vec<(&'static str, Record)> {
     let id = DeliveryId { event: event_id(noon(), 4), ordinal: 1 };
     let resent = Delivery::from_parts(State::Skipped, None, Some(noon()), 0, 1).unwrap();
@@ -158,6 +159,12 @@ fn later() -> Vec<(&'static str, Record)> {
         deliveries: vec![carried(Delivery::accepted(noon())), carried(Delivery::skipped())],
         payload: payload(7),
     };
+    let trace = TraceContext { trace: [0xa; 16], parent: [0xb; 8], flags: 1, state: "a=b".to_owned() };
+    let traced = |number| Event { trace: Some(trace.clone()), ..event(noon(), number) };
+    let event_traced =
+        Record::Event { event: traced(8), targets: vec![target(1)], skipped: vec![target(2)], payload: payload(8) };
+    let carry_traced =
+        Record::Carry { event: traced(9), deliveries: vec![carried(Delivery::accepted(noon()))], payload: payload(9) };
     vec![
         ("event-skipped", skipped_record(noon(), 5)),
         ("event-all-skipped", all_skipped),
@@ -165,6 +172,8 @@ fn later() -> Vec<(&'static str, Record)> {
         ("carry-skipped", carry),
         ("audit", audit_record(noon(), 10)),
         ("audit-own", Record::Audit(own)),
+        ("event-traced", event_traced),
+        ("carry-traced", carry_traced),
     ]
 }
 

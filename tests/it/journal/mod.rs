@@ -127,6 +127,7 @@ fn event(at: Timestamp, number: u64) -> Event {
         references,
         token: "billing".to_owned(),
         idempotency: Some(Idempotency { key: format!("key-{number}"), digest: [7; 16] }),
+        trace: None,
     }
 }
 

@@ -18,6 +18,7 @@ use postrider::domain::id::{EventId, WebhookId};
 use postrider::domain::references::References;
 use postrider::domain::retry::{Backoff, RetryPlan};
 use postrider::domain::time::Timestamp;
+use postrider::domain::trace_context::TraceContext;
 use postrider::domain::webhook::Webhook;
 use postrider::egress::{Request, TlsProblem, TlsProfile, Transport};
 use postrider::index::{AuditQuery, Found, Order, Query, Walk};
@@ -43,6 +44,7 @@ pub(crate) struct Receipt {
     pub(crate) ended: Option<(Timestamp, u16)>,
     pub(crate) body: Bytes,
     pub(crate) authorization: Option<String>,
+    pub(crate) trace: Option<String>,
 }
 
 /// How a receiver answers at a time: a code (0: no answer) and how long it takes.
@@ -98,6 +100,7 @@ impl Receivers {
             ended: None,
             body: request.body.clone(),
             authorization: request.headers.get("authorization").map(|value| value.to_str().unwrap().to_owned()),
+            trace: request.headers.get("traceparent").map(|value| value.to_str().unwrap().to_owned()),
         });
         let place = ledger.receipts.len() - 1;
         let now = ledger.in_flight.entry(name.clone()).or_default();
@@ -433,8 +436,12 @@ fn new_event(reference: &str, payload: &str) -> NewEvent {
         references: References::from(vec![reference.to_owned()]),
         token: "default".to_owned(),
         idempotency_key: None,
+        trace: TraceContext::parse(TRACE, ""),
     }
 }
+
+/// What every event is posted in.
+pub(crate) const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
 
 /// The event's text form, as receivers see it.
 pub(crate) fn text(event: EventId) -> String {
