@@ -187,19 +187,21 @@ struct Wish {
     ignored_only: bool,
     exact: bool,
     filter: Option<String>,
+    skip: Vec<String>,
 }
 
 impl Wish {
     /// Takes what cargo and nextest pass to any test binary, so that the suite runs under both.
     fn from_arguments() -> Self {
-        let mut wish = Self { list: false, ignored_only: false, exact: false, filter: None };
+        let mut wish = Self { list: false, ignored_only: false, exact: false, filter: None, skip: Vec::new() };
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--list" => wish.list = true,
                 "--ignored" => wish.ignored_only = true,
                 "--exact" => wish.exact = true,
-                "--format" | "--test-threads" | "--color" | "--skip" => drop(arguments.next()),
+                "--skip" => wish.skip.extend(arguments.next()),
+                "--format" | "--test-threads" | "--color" => drop(arguments.next()),
                 other if other.starts_with('-') => {}
                 other => wish.filter = Some(other.to_owned()),
             }
@@ -208,6 +210,9 @@ impl Wish {
     }
 
     fn wants(&self, name: &str) -> bool {
+        if self.skip.iter().any(|skip| if self.exact { name == skip } else { name.contains(skip.as_str()) }) {
+            return false;
+        }
         let Some(filter) = &self.filter else { return true };
         if self.exact { name == filter } else { name.contains(filter.as_str()) }
     }

@@ -2,13 +2,15 @@
 # The Debian package as its users meet it, on a bare system that was just made (debootstrap) and booted (systemd-nspawn): install,
 # start, create a webhook, post, receive, look at it in the UI, scrape it, upgrade it while it is used, remove, purge.
 #
-#     bash tests/packages/install.sh FIRST.deb SECOND.deb
+#     bash tests/packages/install.sh FIRST.deb SECOND.deb SUITE RPM
 #
-# SECOND is the same program with a higher revision. As root; ends with 77, and says why, where it can not run.
+# SECOND is the same program with a higher revision. SUITE is the program of the black-box suite: its scenarios are run against the
+# installed daemon, confined as the unit confines it. RPM is installed on the same system after all that, by rpm, without its
+# dependencies. As root; ends with 77, and says why, where it can not run.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-first=$(realpath "$1") second=$(realpath "$2")
+first=$(realpath "$1") second=$(realpath "$2") suite_program=$(realpath "$3") rpm=$(realpath "$4")
 skip() { echo "SKIP packages: $*"; exit 77; }
 [ "$(id -u)" -eq 0 ] || skip "needs root"
 for tool in debootstrap systemd-nspawn nsenter tmux ip prometheus promtool; do
@@ -20,6 +22,7 @@ net=postrider-packages-$$
 pids=()
 clean_up() {
     local status=$?
+    [ ! -s "$work/dashboard.log" ] || cat "$work/dashboard.log"
     if [ "$status" -ne 0 ] && [ -n "${init:-}" ]; then
         echo "--- the daemon's log"
         inside journalctl -u postrider --no-pager -n 60 || true
@@ -53,10 +56,11 @@ wait_until() {
 mirror=$(apt-get indextargets --format '$(SITE) $(CODENAME)' 'Created-By: Packages' | awk '$2 !~ /security|updates|backports/ {print $1, $2; exit}')
 [ -n "$mirror" ] || skip "apt knows no mirror"
 read -r site suite <<<"$mirror"
-debootstrap --variant=minbase --include=systemd,systemd-sysv,ca-certificates,curl "$suite" "$work/system" "$site" >"$work/debootstrap.log" 2>&1 \
+debootstrap --variant=minbase --include=systemd,systemd-sysv,ca-certificates,curl,rpm "$suite" "$work/system" "$site" >"$work/debootstrap.log" 2>&1 \
     || { tail -5 "$work/debootstrap.log"; skip "debootstrap did not get through"; }
 cp "$first" "$work/system/first.deb"
 cp "$second" "$work/system/second.deb"
+cp "$rpm" "$work/system/package.rpm"
 ip netns add "$net"
 ip -n "$net" link set lo up
 systemd-nspawn --quiet --directory="$work/system" --register=no --keep-unit --network-namespace-path="/run/netns/$net" \
@@ -164,7 +168,26 @@ pids+=($!)
 asks() { ip netns exec "$net" curl -sS "http://127.0.0.1:9090/api/v1/query" --data-urlencode "query=$1" 2>/dev/null | grep -q '"value":\[[0-9.]*,"1"\]'; }
 wait_until 30 "Prometheus has no sample of an attempt that succeeded" asks 'postrider_attempts_total{webhook="aml",class="2xx"}'
 wait_until 10 "Prometheus does not see that events are accepted" asks 'postrider_accepting'
-ok "doctor, status --check; scraped by Prometheus, its rules load"
+cat >"$work/dashboard.py" <<'PYTHON'
+import json, sys, urllib.parse, urllib.request
+dashboard, silent = json.load(open(sys.argv[1])), []
+questions = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])]
+for question in questions:
+    asked = question.replace("$instance", ".*").replace("$webhook", ".*").replace("$__rate_interval", "30s")
+    address = "http://127.0.0.1:9090/api/v1/query?" + urllib.parse.urlencode({"query": asked})
+    answer = json.load(urllib.request.urlopen(address))
+    if answer["status"] != "success" or not answer["data"]["result"]:
+        silent.append(question)
+assert len(questions) > 10 and not silent, f"no answer to {silent}"
+PYTHON
+# Errors are only told of when there were some.
+inside postrider webhook create --name dead --url http://127.0.0.1:9/ --event-type AML_MONITORING --retry-count 1 --retry-interval 1 --quiet >/dev/null
+[ "$(post dead-1)" = 202 ] || fail "an event is not accepted"
+answers() { ip netns exec "$net" python3 "$work/dashboard.py" packaging/grafana/postrider.json >"$work/dashboard.log" 2>&1; }
+wait_until 30 "Prometheus does not answer what the dashboard asks" answers
+rm "$work/dashboard.log"
+inside postrider webhook delete dead --yes --quiet >/dev/null
+ok "doctor, status --check; scraped by Prometheus, its rules load, and it answers what the dashboard asks"
 
 # --- reload: a bad file changes nothing
 
@@ -189,6 +212,26 @@ wait_until 15 "it is not started again after a kill" restarted
 [ "$(post killed-1)" = 202 ] || fail "after a kill nothing is accepted"
 wait_until 15 "after a kill nothing is delivered" delivered killed-1
 ok "backup, verify, resend, kill -9"
+
+# --- the black-box suite, in the sandbox of the unit
+
+cp "$suite_program" "$work/system/srv/suite"
+{
+    printf '[Service]\nType=oneshot\nTimeoutStartSec=600\n'
+    # What systemd made for the service is not for the daemons of the suite. Load for its own sake is not what is asked here, and the
+    # stores of earlier versions are not there.
+    printf 'ExecStart=/usr/bin/env -u STATE_DIRECTORY -u RUNTIME_DIRECTORY -u CONFIGURATION_DIRECTORY /srv/suite --skip soak --skip flat_out --skip stores_of\n'
+    printf 'Environment=POSTRIDER_BIN=/usr/bin/postrider TMPDIR=/tmp HOME=/tmp\n'
+    printf 'StandardOutput=append:/srv/suite.log\nStandardError=inherit\n'
+    # Every line that confines: from the user on, without those that concern files of the service.
+    sed -n '/^User=/,/^\[Install\]/p' packaging/systemd/postrider.service | grep -v '^#\|^$\|^\[\|^\(Runtime\|State\|Configuration\)Directory'
+} >"$work/system/etc/systemd/system/suite.service"
+grep -q '^SystemCallFilter=' "$work/system/etc/systemd/system/suite.service" || fail "the suite would not be confined"
+inside systemctl daemon-reload
+inside systemctl start suite || { cat "$work/system/srv/suite.log"; fail "the suite fails in the sandbox of the unit"; }
+passed=$(grep -c ' PASS ' "$work/system/srv/suite.log" || true)
+[ "$passed" -ge 15 ] || { cat "$work/system/srv/suite.log"; fail "hardly anything of the suite was run"; }
+ok "$passed scenarios of the black-box suite pass in the sandbox of the unit"
 
 # --- the watchdog bites when the daemon hangs
 
@@ -252,4 +295,28 @@ for left in /var/lib/postrider /etc/postrider /usr/bin/postrider; do
     [ ! -e "$work/system$left" ] || fail "$left is left after purging"
 done
 ok "removed with its store kept, installed again, purged without a trace"
+
+# --- the .rpm, its scripts and its files, on the same system
+
+# A user that is left would hide that none is made.
+inside userdel postrider 2>/dev/null || true
+inside rpm --install --nodeps /package.rpm >"$work/rpm.log" 2>&1 || { cat "$work/rpm.log"; fail "rpm does not install it"; }
+! grep -qi 'error\|fail\|warning\|not found' "$work/rpm.log" || { cat "$work/rpm.log"; fail "rpm has something to say"; }
+inside getent passwd postrider >/dev/null || fail "the .rpm makes no user"
+inside postrider check-config --quiet || fail "the configuration of the .rpm is refused"
+[ "$(inside systemctl is-active postrider || true)" = inactive ] || fail "the .rpm starts it"
+inside systemctl start postrider || fail "it does not start from the .rpm"
+rpm_post() { inside sh -c 'curl -sS --max-time 30 -o /dev/null -w "%{http_code}" http://127.0.0.1:7780/v1/events/AML_MONITORING -H "Authorization: Bearer $(cat /var/lib/postrider/ingest.token)" -H "Content-Type: application/json" -d "{}"'; }
+[ "$(rpm_post)" = 202 ] || fail "an event is not accepted after the .rpm was installed"
+echo '# kept' >>"$work/system/etc/postrider/postrider.toml"
+pid=$(inside systemctl show -p MainPID --value postrider)
+inside rpm --upgrade --force --nodeps /package.rpm >"$work/rpm.log" 2>&1 || { cat "$work/rpm.log"; fail "rpm does not upgrade it"; }
+wait_until 20 "it is not restarted by an upgrade of the .rpm" restarted
+[ "$(rpm_post)" = 202 ] || fail "an event is not accepted after the .rpm was upgraded"
+grep -q '^# kept' "$work/system/etc/postrider/postrider.toml" || fail "an upgrade of the .rpm took the configuration"
+inside rpm --erase postrider >"$work/rpm.log" 2>&1 || { cat "$work/rpm.log"; fail "rpm does not remove it"; }
+[ "$(inside systemctl is-active postrider || true)" != active ] || fail "it runs on after the .rpm was removed"
+[ -d "$work/system/var/lib/postrider/journal" ] || fail "removing the .rpm took the store"
+[ ! -e "$work/system/usr/bin/postrider" ] || fail "the program is left after the .rpm was removed"
+ok "the .rpm: installed, started, upgraded with its configuration kept, removed with its store kept"
 echo "packages passed"
