@@ -47,6 +47,14 @@ bench *ARGS:
 scale *ARGS:
     cargo bench --locked --bench scale -- {{ARGS}}
 
+# How it is after weeks, and while days expire: so many days of so many events, kept for so many days
+days *ARGS:
+    cargo bench --locked --bench days -- {{ARGS}}
+
+# What bad receivers cost a thousand others
+neighbours:
+    cargo bench --locked --bench neighbours
+
 # Instructions of one event, next to what is noted; --record notes them
 instructions *ARGS:
     cargo build --release --locked

@@ -71,6 +71,76 @@ pub(crate) async fn post_until(target: Target, sent: Arc<Sent>, number: u64, end
     Ok(accepted)
 }
 
+/// Events of one request of [`post_batches`].
+const BATCH: u64 = 200;
+const BATCH_CONNECTIONS: u64 = 16;
+
+/// The reference of an event.
+pub(crate) fn reference(number: u64) -> String {
+    // Random to the eye, as references are: neighbours in time are none in order.
+    let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+    format!("{mixed:016x}-{number}")
+}
+
+/// Posts these events with bodies of 1 KiB, in batches, and as fast as they are taken.
+pub(crate) async fn post_batches(target: &Target, numbers: std::ops::Range<u64>) -> anyhow::Result<Arc<Sent>> {
+    let sent = Sent::new("batches", 1024, false);
+    let mut posters = JoinSet::new();
+    for poster in 0..BATCH_CONNECTIONS {
+        let (target, sent, numbers) = (target.clone(), Arc::clone(&sent), numbers.clone());
+        posters.spawn(async move {
+            let mut connection = Connection::tcp(target.address).await?;
+            let mut rng = Rng::new(poster);
+            let firsts =
+                (numbers.start + poster * BATCH..numbers.end).step_by(usize::try_from(BATCH_CONNECTIONS * BATCH)?);
+            for first in firsts {
+                post_batch(&mut connection, &target, &sent, &mut rng, first..(first + BATCH).min(numbers.end)).await?;
+            }
+            anyhow::Ok(())
+        });
+    }
+    while let Some(poster) = posters.join_next().await {
+        poster??;
+    }
+    Ok(sent)
+}
+
+async fn post_batch(
+    connection: &mut Connection,
+    target: &Target,
+    sent: &Sent,
+    rng: &mut Rng,
+    numbers: std::ops::Range<u64>,
+) -> anyhow::Result<()> {
+    let mut body = Vec::new();
+    for number in numbers {
+        let payload = poster::payload(rng, &reference(number), sent.body_bytes);
+        let payload = String::from_utf8(payload.to_vec())?.replace('\n', " ");
+        body.extend_from_slice(format!("{{\"type\":\"{}\",\"payload\":{payload}}}\n", poster::EVENT_TYPE).as_bytes());
+    }
+    let body = Bytes::from(body);
+    let reply = loop {
+        let request = Request::post("/v1/events/batch")
+            .header("host", target.address.to_string())
+            .header("authorization", format!("Bearer {}", target.token))
+            .header("content-type", "application/x-ndjson")
+            .body(Full::new(body.clone()))?;
+        let reply = connection.send(request).await?;
+        if reply.status != 429 {
+            break reply;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    anyhow::ensure!(reply.status == 202, "{}: {}", reply.status, reply.text());
+    let mut ids = Vec::new();
+    for line in std::str::from_utf8(&reply.body)?.lines() {
+        let line: serde_json::Value = serde_json::from_str(line)?;
+        ids.push(line["id"].as_str().context("a line without an id")?.to_owned());
+    }
+    sent.ids.lock().map_err(|_| anyhow::anyhow!("poisoned"))?.append(&mut ids);
+    Ok(())
+}
+
 pub(crate) fn percentile(sorted: &[Duration], percent: usize) -> f64 {
     let at = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
     sorted.get(at).map_or(0.0, Duration::as_secs_f64) * 1000.0

@@ -6,14 +6,9 @@
 #![expect(clippy::disallowed_methods, reason = "it measures real time with the real environment")]
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ::http::Request;
 use anyhow::Context as _;
-use bytes::Bytes;
-use http_body_util::Full;
-use tokio::task::JoinSet;
 
 #[expect(dead_code, reason = "shared with the black-box suite, which uses the rest")]
 #[path = "../tests/blackbox/daemon.rs"]
@@ -36,18 +31,12 @@ mod receiver;
 mod rng;
 
 use daemon::{Daemon, Settings, Site};
-use http::Connection;
 use measure::{
     Counter, MISSING, Sent, Table, cpu_seconds, first_202, fix_port, folder_bytes, milliseconds, per, percentile,
-    proc_status_kib, rate,
+    post_batches, proc_status_kib, rate, reference,
 };
-use poster::Target;
 use rng::Rng;
 
-const CONNECTIONS: u64 = 16;
-/// Events of one request.
-const BATCH: u64 = 200;
-const BODY_BYTES: u64 = 1024;
 const PATIENCE: Duration = Duration::from_secs(900);
 /// How often each search is made.
 const SEARCHES: u64 = 500;
@@ -78,7 +67,7 @@ async fn measure(count: u64) -> anyhow::Result<()> {
     let target = daemon.target().await?;
 
     let began = Instant::now();
-    let sent = post(&target, count).await?;
+    let sent = post_batches(&target, 0..count).await?;
     table.row("events posted, in batches, all pending", rate(count, began.elapsed()), "events/s", None);
     memory(&daemon, "memory with all pending", &mut table)?;
     settle(&mut daemon, count).await?;
@@ -107,60 +96,6 @@ async fn measure(count: u64) -> anyhow::Result<()> {
     let missing: f64 = table.0.iter().filter(|row| row.unit == MISSING).map(|row| row.value).sum();
     anyhow::ensure!(missing == 0.0, "{missing} events did not arrive");
     Ok(())
-}
-
-/// The reference of an event.
-fn reference(number: u64) -> String {
-    // Random to the eye, as references are: neighbours in time are none in order.
-    let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
-    format!("{mixed:016x}-{number}")
-}
-
-async fn post(target: &Target, count: u64) -> anyhow::Result<Arc<Sent>> {
-    let sent = Sent::new("scale", BODY_BYTES, false);
-    let mut posters = JoinSet::new();
-    for poster in 0..CONNECTIONS {
-        let (target, sent) = (target.clone(), Arc::clone(&sent));
-        posters.spawn(async move {
-            let mut connection = Connection::tcp(target.address).await?;
-            let mut rng = Rng::new(poster);
-            for from in (poster * BATCH..count).step_by(usize::try_from(CONNECTIONS * BATCH)?) {
-                let mut body = Vec::new();
-                for number in from..(from + BATCH).min(count) {
-                    let payload = poster::payload(&mut rng, &reference(number), BODY_BYTES);
-                    let payload = String::from_utf8(payload.to_vec())?.replace('\n', " ");
-                    body.extend_from_slice(
-                        format!("{{\"type\":\"{}\",\"payload\":{payload}}}\n", poster::EVENT_TYPE).as_bytes(),
-                    );
-                }
-                let body = Bytes::from(body);
-                let reply = loop {
-                    let request = Request::post("/v1/events/batch")
-                        .header("host", target.address.to_string())
-                        .header("authorization", format!("Bearer {}", target.token))
-                        .header("content-type", "application/x-ndjson")
-                        .body(Full::new(body.clone()))?;
-                    let reply = connection.send(request).await?;
-                    if reply.status != 429 {
-                        break reply;
-                    }
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                };
-                anyhow::ensure!(reply.status == 202, "{}: {}", reply.status, reply.text());
-                let mut ids = Vec::new();
-                for line in std::str::from_utf8(&reply.body)?.lines() {
-                    let line: serde_json::Value = serde_json::from_str(line)?;
-                    ids.push(line["id"].as_str().context("a line without an id")?.to_owned());
-                }
-                sent.ids.lock().map_err(|_| anyhow::anyhow!("poisoned"))?.append(&mut ids);
-            }
-            anyhow::Ok(())
-        });
-    }
-    while let Some(poster) = posters.join_next().await {
-        poster??;
-    }
-    Ok(sent)
 }
 
 fn memory(daemon: &Daemon, name: &str, table: &mut Table) -> anyhow::Result<()> {

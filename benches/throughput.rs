@@ -26,6 +26,7 @@ mod http;
 #[path = "../tests/blackbox/ledger.rs"]
 #[expect(dead_code, reason = "shared with the black-box suite, which uses the rest")]
 mod ledger;
+#[expect(dead_code, reason = "shared with the other benchmarks, which use the rest")]
 mod measure;
 #[path = "../tests/blackbox/poster.rs"]
 #[expect(dead_code, reason = "shared with the black-box suite, which uses the rest")]
