@@ -181,8 +181,9 @@ async fn expire(
     (days, retention): (u64, u64),
     table: &mut Table,
 ) -> anyhow::Result<()> {
-    let folders = || anyhow::Ok(std::fs::read_dir(site.state.join("journal"))?.count());
-    let (before, folders_before) = (folder_bytes(&site.state)?, folders()?);
+    let folders = std::fs::read_dir(site.state.join("journal"))?.flatten().map(|entry| entry.path());
+    let oldest = folders.filter(|path| path.is_dir()).min().context("a journal without days")?;
+    let before = folder_bytes(&site.state)?;
     let target = daemon.target().await?;
     let (mut connection, mut rng) = (Connection::tcp(target.address).await?, Rng::new(days));
     let sent = Sent::new("meanwhile", 1024, true);
@@ -198,7 +199,7 @@ async fn expire(
         http::admin(&site.socket, "GET", "/v1/deliveries?limit=50", None).await?;
         searches.push(asked.elapsed());
         memory = memory.max(proc_status_kib(daemon.pid(), "VmRSS:")? / 1024.0);
-        if gone_at.is_none() && folders()? < folders_before {
+        if gone_at.is_none() && !oldest.exists() {
             gone_at = Some(began.elapsed());
         }
         tokio::time::sleep(POST_EVERY).await;
