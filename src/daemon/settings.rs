@@ -269,7 +269,8 @@ pub(super) fn welcome(
          \x20 {program} webhook create --name test --url {url} --event-type '*'\n\
          \x20 curl http://{listen}/v1/events/AML_MONITORING -H \"Authorization: Bearer $(cat '{token}')\" \
          -H 'Content-Type: application/json' -d '{{\"scanRef\":\"demo-1\"}}'\n\
-         \x20 {program} delivery list --ref demo-1\n"
+         \x20 {program} delivery list --ref demo-1\n\
+         \x20 {program}   # the terminal UI\n"
     );
     text
 }
