@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fuzzes each target: fuzz/run.sh [TARGET...]
+# Fuzzes each target: fuzz/run.sh [TARGET...]; fuzz/run.sh --build only builds them.
 #
 # FUZZ_RUNS (400000) inputs from FUZZ_SEED (1), for FUZZ_SECONDS (30) at most, so that the same inputs are tried every time. To
 # look for more: FUZZ_RUNS=-1 FUZZ_SECONDS=3600 FUZZ_SEED=$RANDOM.
@@ -16,6 +16,7 @@ export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-co
 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 -Cllvm-args=-sanitizer-coverage-trace-compares"
 cargo build --locked --release --target "$triple"
+[ "${1:-}" != --build ] || exit 0
 
 targets=("$@")
 if [ "${#targets[@]}" -eq 0 ]; then

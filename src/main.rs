@@ -1,10 +1,10 @@
-//! The program: chooses the TLS provider and the allocator (the C library's keeps what was freed in pieces), hands everything to
-//! the command line, and ends with its code. It decides nothing else.
+//! The program: chooses TLS provider and allocator, hands everything to the command line, ends with its code. It decides nothing else.
 
 use postrider::cli::{self, Errand, ExitCode, Failure, Foreground, Places, Stage};
 use postrider::daemon::{self, ServeError, ServeFlags};
 use postrider::{config::paths::process_environment, demo::World};
 
+#[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
