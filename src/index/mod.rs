@@ -45,7 +45,7 @@ use std::sync::{Mutex, PoisonError, RwLock};
 use sled::Tree;
 
 use crate::domain::delivery::Delivery;
-use crate::domain::event::Location;
+use crate::domain::event::{Event, Location};
 use crate::domain::id::{DeliveryId, EventId, WebhookId};
 use crate::domain::time::{Day, Timestamp};
 use runs::{Kind, Runs};
@@ -279,6 +279,16 @@ impl Index {
     pub fn may_know(&self, token: &str, key: &str, now: Timestamp) -> bool {
         let key = rows::idempotency_key(token, key);
         last_days(now).into_iter().any(|day| self.runs.may_be_used(day, &key))
+    }
+
+    /// Notes that an event's idempotency key was used, before the event is applied; nothing of a key that counts no more `today`.
+    pub fn note_key(&self, event: &Event, today: Day) {
+        let day = event.created_at().day();
+        if let Some(known) = &event.idempotency
+            && today.number().saturating_sub(day.number()) <= 1
+        {
+            self.runs.note_used(day, &rows::idempotency_key(&event.token, &known.key));
+        }
     }
 
     /// The event that was posted with an idempotency key, and the digest of what was posted.

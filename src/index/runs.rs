@@ -115,18 +115,22 @@ impl Runs {
     /// Adds rows, in memory. Tells how many are there now.
     pub(super) fn add(&self, rows: Vec<(Kind, Day, Vec<u8>, Vec<u8>)>) -> usize {
         for (_, day, key, _) in rows.iter().filter(|(kind, ..)| *kind == Kind::Idempotency) {
-            if let Some(used) = self.used.read().unwrap_or_else(PoisonError::into_inner).get(day) {
-                used.insert(&key[..]);
-                continue;
-            }
-            let mut used = self.used.write().unwrap_or_else(PoisonError::into_inner);
-            used.entry(*day).or_insert_with(filter).insert(&key[..]);
+            self.note_used(*day, key);
         }
         let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
         for (kind, day, key, row) in rows {
             recent.entry((kind, day)).or_default().insert(key, row);
         }
         recent.values().map(BTreeMap::len).sum()
+    }
+
+    /// From now on an idempotency key of the day may be there.
+    pub(super) fn note_used(&self, day: Day, key: &[u8]) {
+        if let Some(used) = self.used.read().unwrap_or_else(PoisonError::into_inner).get(&day) {
+            used.insert(key);
+            return;
+        }
+        self.used.write().unwrap_or_else(PoisonError::into_inner).entry(day).or_insert_with(filter).insert(key);
     }
 
     /// Whether so many rows in memory should be written.

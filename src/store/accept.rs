@@ -3,18 +3,20 @@
 //! It does not check what is posted; that is ingest's. Invariant: a key whose event was not
 //! accepted is free again, also when its poster has gone away.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use super::idempotency::{Claim, Fate, RecentKeys};
-use super::{IndexState, Store, StoreError, Targets};
+use super::slot::Slot;
+use super::{Store, StoreError, Targets};
 use crate::domain::event::{Event, Idempotency};
 use crate::domain::id::EventId;
 use crate::domain::references::References;
 use crate::domain::trace_context::TraceContext;
+use crate::index::Index;
 use crate::journal::{JournalError, Record};
 
 /// An event as an application posts it.
@@ -53,6 +55,9 @@ pub struct Accepted {
 /// How long a keyed post waits for an index that is still being opened or built: after most
 /// starts it is there in a moment.
 const KEYED_WAIT_MAX: Duration = Duration::from_secs(3);
+
+/// Keys that are remembered until an index which is being built has them; some 200 bytes each.
+const UNINDEXED_KEYS_MAX: usize = 100_000;
 
 impl Store {
     /// Makes an event durable, together with the list of webhooks it goes to.
@@ -105,14 +110,12 @@ impl Store {
         let now = self.shared.clock.now();
         let claim = ReleaseOnDrop { keys: &self.shared.recent_keys, token: &token, key: &key, fate: Some(fate) };
         let (of_token, of_key) = (token.clone(), key.clone());
-        self.ready_within(KEYED_WAIT_MAX).await;
-        let certainly_new = match self.shared.slot.state() {
-            IndexState::Ready(index) => !index.may_know(&token, &key, now),
-            _ => false,
-        };
+        let certainly_new =
+            self.keys_within(KEYED_WAIT_MAX).await.is_some_and(|index| !index.may_know(&token, &key, now));
         let known = if certainly_new {
             None
         } else {
+            self.ready_within(KEYED_WAIT_MAX).await;
             self.read_index(move |index| index.idempotency(&of_token, &of_key, now)).await?
         };
         if let Some((id, known_digest)) = known.filter(|(id, _)| now.since(id.created_at()) < Idempotency::WINDOW) {
@@ -127,14 +130,31 @@ impl Store {
 
     /// Waits until the index can be searched, or for so long.
     pub(super) async fn ready_within(&self, most: Duration) {
-        if matches!(self.shared.slot.state(), IndexState::Ready(_)) {
-            return;
+        self.slot_within(most, |slot| slot.is_ready().then_some(())).await;
+    }
+
+    /// The index that tells which keys were certainly never used, as soon as there is one, or within so long.
+    async fn keys_within(&self, most: Duration) -> Option<Arc<Index>> {
+        let known = self.slot_within(most, Slot::knows_keys).await?;
+        // What is newer than an index is remembered here, which has an end.
+        (self.shared.slot.is_ready() || self.shared.recent_keys.len() < UNINDEXED_KEYS_MAX).then_some(known)
+    }
+
+    async fn slot_within<T>(&self, most: Duration, wanted: impl Fn(&Slot) -> Option<T>) -> Option<T> {
+        let slot = &self.shared.slot;
+        if let Some(found) = wanted(slot) {
+            return Some(found);
         }
-        let mut changes = self.shared.slot.watch_applied();
-        let ready = async {
-            while !matches!(self.shared.slot.state(), IndexState::Ready(_)) && changes.changed().await.is_ok() {}
+        let mut changes = slot.watch_applied();
+        let found = async {
+            loop {
+                if let Some(found) = wanted(slot) {
+                    return Some(found);
+                }
+                changes.changed().await.ok()?;
+            }
         };
-        let _ = tokio::time::timeout(most, ready).await;
+        tokio::time::timeout(most, found).await.ok().flatten()
     }
 
     async fn duplicate(&self, id: EventId, same_body: bool) -> Result<Accepted, StoreError> {

@@ -3,18 +3,19 @@
 //! It opens the index, or moves a bad one aside and builds a new one; applies the journal up to
 //! where it was at the start and hands what was pending then to the dispatcher; and from there on
 //! applies what is committed. When it falls behind it reads the journal again instead of holding
-//! what it missed. The index being away never stops delivery, nor acceptance but of keyed posts:
-//! whether their key was used is for the index to say.
+//! what it missed. The index being away never stops delivery, nor acceptance but of keyed posts: whether
+//! their key was used is for the index to say, which knows the keys before it is in step.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::revisions::{Revisions, concerns_deliveries};
+use super::revisions::concerns_deliveries;
+use super::slot::{GATHER, IndexState, Slot};
 use super::{Arrivals, fold};
 use crate::clock::Clock;
 use crate::domain::attempt::Attempt;
@@ -22,135 +23,6 @@ use crate::domain::delivery::Delivery;
 use crate::domain::id::WebhookId;
 use crate::index::{self, Batch, Index, IndexError, session};
 use crate::journal::{Collection, Committed, Journal, JournalError, Record};
-
-/// Where the index stands.
-#[derive(Clone, Debug)]
-pub enum IndexState {
-    /// It is being opened.
-    Opening,
-    /// It is being built or caught up: sequences done, and in all.
-    Rebuilding {
-        /// Applied so far.
-        done: u64,
-        /// To apply before it is ready.
-        total: u64,
-    },
-    /// It can be searched.
-    Ready(Arc<Index>),
-    /// It can not be had now, and why; it is tried again every few seconds.
-    Unavailable(Arc<str>),
-}
-
-/// What the applier shares with those who search.
-#[derive(Debug)]
-pub(super) struct Slot {
-    state: RwLock<IndexState>,
-    /// The sequence up to which the index is in step.
-    applied: watch::Sender<u64>,
-    /// Somebody waits for what was committed to be applied.
-    hurry: Notify,
-    /// Since when the applier lets records gather.
-    gathering: Mutex<Option<Instant>>,
-    /// A search found damage.
-    damage: RwLock<Option<Arc<str>>>,
-    /// How often an index was moved aside since the start.
-    rebuilt: AtomicUsize,
-    queued: AtomicUsize,
-    revisions: Arc<Revisions>,
-}
-
-impl Slot {
-    pub(super) fn new(revisions: Arc<Revisions>) -> Self {
-        Self {
-            revisions,
-            state: RwLock::new(IndexState::Opening),
-            applied: watch::Sender::new(0),
-            hurry: Notify::new(),
-            gathering: Mutex::new(None),
-            damage: RwLock::new(None),
-            rebuilt: AtomicUsize::new(0),
-            queued: AtomicUsize::new(0),
-        }
-    }
-
-    pub(super) fn state(&self) -> IndexState {
-        self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(super) fn is_ready(&self) -> bool {
-        matches!(*self.state.read().unwrap_or_else(PoisonError::into_inner), IndexState::Ready(_))
-    }
-
-    fn set(&self, state: IndexState) {
-        let (was_ready, is_ready) = (self.is_ready(), matches!(state, IndexState::Ready(_)));
-        *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
-        self.applied.send_modify(|_| {});
-        if was_ready != is_ready {
-            // What could not be searched can be now, or the reverse.
-            self.revisions.deliveries_changed();
-        }
-    }
-
-    pub(super) fn applied(&self) -> u64 {
-        *self.applied.borrow()
-    }
-
-    pub(super) fn watch_applied(&self) -> watch::Receiver<u64> {
-        self.hurry.notify_one();
-        self.applied.subscribe()
-    }
-
-    pub(super) fn rebuilt(&self) -> usize {
-        self.rebuilt.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn report_damage(&self, why: &str) {
-        *self.damage.write().unwrap_or_else(PoisonError::into_inner) = Some(why.into());
-        self.hurry.notify_one();
-    }
-
-    fn gathering(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.gathering.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn take_damage(&self) -> Option<Arc<str>> {
-        self.damage.write().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-/// Hands what is committed to the applier, unless it is too far behind to want it.
-#[derive(Debug)]
-pub(super) struct Feed {
-    pub(super) slot: Arc<Slot>,
-    pub(super) queue: mpsc::UnboundedSender<Vec<Committed>>,
-}
-
-impl Feed {
-    /// Bytes of records that may wait in memory; beyond that they are read from the journal when
-    /// their turn comes.
-    const QUEUED_MAX: usize = 8 << 20;
-
-    pub(super) fn send(&self, records: &[Committed]) {
-        let bytes: usize = records.iter().map(|one| one.location.length as usize).sum();
-        let queued = self.slot.queued.fetch_add(bytes, Ordering::Relaxed);
-        // The applier does not look at the queue while it lets records gather: to be woken for each commit costs more than to
-        // apply it. Its own timer can be late, or, where the clock is stepped under a waiting thread, never end.
-        let over = self.slot.gathering().is_some_and(|since| since.elapsed() >= GATHER);
-        if over || queued + bytes > Self::QUEUED_MAX / 2 {
-            self.slot.hurry.notify_one();
-        }
-        // An empty message still wakes the applier, which then sees the gap.
-        let records = if queued > Self::QUEUED_MAX { Vec::new() } else { records.to_vec() };
-        let _ = self.queue.send(records);
-    }
-}
-
-impl Drop for Feed {
-    fn drop(&mut self) {
-        // Nothing more comes: whoever waits for more can stop.
-        self.slot.hurry.notify_one();
-    }
-}
 
 /// The applier's own state.
 #[derive(Debug)]
@@ -169,11 +41,10 @@ pub(super) struct Applier {
 
 /// How often an index that could not be had is tried again.
 const RETRY_EVERY: Duration = Duration::from_secs(2);
-/// How long committed records wait for more while nobody asks, so that what changes twice is written once: most events are
-/// delivered before they are first written as pending.
-const GATHER: Duration = Duration::from_millis(100);
-/// Records to apply from which on deliveries do not wait for the index.
+/// Records to apply from which on nobody waits for the index who can do without.
 const LONG_REBUILD: u64 = 50_000;
+/// How many records are read in the time that one is applied, at the least.
+const READ_PER_APPLIED: u64 = 3;
 /// Facts of one write.
 const BATCH_MAX: usize = 4096;
 
@@ -199,6 +70,7 @@ impl Applier {
                         }
                         Err(_) if self.queue.is_closed() => {
                             tracing::info!("the index is not in step yet; the next start goes on with it");
+                            self.slot.set(IndexState::Unavailable("the store is closed".into()));
                             return;
                         }
                         Err(error) => self.give_up(index, &error).await,
@@ -212,7 +84,7 @@ impl Applier {
             if self.queue.is_closed() {
                 return;
             }
-            self.hand_over_without_index();
+            self.hand_over_without_index(|_| {});
             if self.wait_before_retry().await.is_err() {
                 return;
             }
@@ -253,9 +125,10 @@ impl Applier {
 
     /// Catches up, hands over what was pending, and follows the journal.
     async fn follow(&mut self, index: &Arc<Index>) -> Result<(), ApplyError> {
-        if self.boundary.saturating_sub(index.position()) > LONG_REBUILD {
-            // Deliveries do not wait for that.
-            self.hand_over_without_index();
+        // What an index before this one had counts no more.
+        self.slot.applied.send_replace(index.position());
+        if self.journal.last_committed().saturating_sub(index.position()) > LONG_REBUILD {
+            self.look_ahead(index)?;
         }
         self.catch_up(index, self.boundary)?;
         if !self.handed_over {
@@ -281,6 +154,38 @@ impl Applier {
         }
         // The store closes: what is committed by now is applied, so that the next start is quick.
         self.catch_up(index, self.journal.last_committed())
+    }
+
+    /// Reads what the index does not have yet, and does at once what can be done without it: keys that were used are known, and,
+    /// where to apply it all takes longer than to read the whole journal, deliveries go on.
+    fn look_ahead(&mut self, index: &Arc<Index>) -> Result<(), ApplyError> {
+        let (position, last) = (index.position(), self.journal.last_committed());
+        let today = self.clock.now().day();
+        let note = |one: &Committed| {
+            if let Record::Event { event, .. } = &*one.record {
+                index.note_key(event, today);
+            }
+        };
+        let segments = self.journal.segments();
+        let oldest = segments.first_key_value().map_or(0, |(first, _)| *first);
+        let mut from = position + 1;
+        if !self.handed_over && (last - position).saturating_mul(READ_PER_APPLIED) > last - oldest.min(last) {
+            if !self.hand_over_without_index(note) {
+                return Ok(());
+            }
+            from = self.boundary + 1;
+        } else if let Some((first, _)) =
+            segments.iter().find(|(_, segment)| today.number().saturating_sub(segment.day.number()) <= 2)
+        {
+            // Keys count for a day; a day more, for clocks that are set.
+            from = from.max(*first);
+        }
+        self.journal.replay(from, last, |one| -> Result<(), ApplyError> {
+            note(&one);
+            Ok(())
+        })?;
+        self.slot.keys_are_known(index);
+        Ok(())
     }
 
     /// Waits for committed records, a little longer for more of them; `None` when there will be none.
@@ -410,22 +315,23 @@ impl Applier {
     }
 
     /// Deliveries must not wait for an index that can not be had: what is pending is worked out
-    /// from the journal alone.
-    fn hand_over_without_index(&mut self) {
+    /// from the journal alone. `each` sees every record on the way; whether all were seen is told.
+    fn hand_over_without_index(&mut self, each: impl Fn(&Committed)) -> bool {
         if self.handed_over {
-            return;
+            return false;
         }
-        let mut pending = match fold::pending(&self.journal, self.boundary) {
+        let mut pending = match fold::pending(&self.journal, self.boundary, each) {
             Ok(pending) => pending,
             Err(error) => {
                 tracing::error!(%error, "what is pending could not be read from the journal; it is tried again");
-                return;
+                return false;
             }
         };
-        pending.sort_by_key(|one| one.id);
+        pending.sort_unstable_by_key(|one| one.id);
         tracing::warn!(pending = pending.len(), "delivering before the index is in step");
         self.arrivals.restored(pending);
         self.handed_over = true;
+        true
     }
 
     /// `Err` when the store was closed meanwhile.
@@ -481,3 +387,6 @@ fn apply(batch: &mut Batch<'_>, one: &Committed) -> Result<(), IndexError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

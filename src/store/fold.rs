@@ -10,14 +10,15 @@ use crate::domain::id::DeliveryId;
 use crate::index::Pending;
 use crate::journal::{Committed, Journal, JournalError, Record};
 
-/// Everything that is pending after the record with sequence `until`, in no order.
+/// Everything that is pending after the record with sequence `until`, in no order. `each` sees every record up to there.
 ///
 /// # Errors
 /// When the journal can not be read.
-pub(super) fn pending(journal: &Journal, until: u64) -> Result<Vec<Pending>, JournalError> {
+pub(super) fn pending(journal: &Journal, until: u64, each: impl Fn(&Committed)) -> Result<Vec<Pending>, JournalError> {
     let mut fold = Fold::default();
     journal.replay(1, until, |one| -> Result<(), JournalError> {
         fold.apply(&one);
+        each(&one);
         Ok(())
     })?;
     if !fold.resent.is_empty() {

@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::applier::{Applier, Feed};
+use super::applier::Applier;
 use super::endings::Endings;
 use super::intake::Intake;
 use super::revisions::Revisions;
+use super::slot::Feed;
 use crate::domain::event::Location;
 use crate::domain::id::{EventId, WebhookId};
 use crate::index::Pending;
@@ -67,7 +68,7 @@ impl Arrivals {
     }
 }
 
-struct Publisher {
+pub(super) struct Publisher {
     arrivals: Arc<Arrivals>,
     endings: Arc<Endings>,
     revisions: Arc<Revisions>,
@@ -130,7 +131,7 @@ impl Workers {
         vec![tokio::spawn(committer.run(publisher)), tokio::spawn(applier.run())]
     }
 
-    fn taken_apart(self) -> (Committer, Applier, Publisher) {
+    pub(super) fn taken_apart(self) -> (Committer, Applier, Publisher) {
         let Self { committer, applier, arrivals, endings, revisions, intake, feed } = self;
         (committer, applier, Publisher { arrivals, endings, revisions, intake, feed })
     }

@@ -69,6 +69,11 @@ impl RecentKeys {
         }
     }
 
+    /// How many keys are remembered.
+    pub(super) fn len(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).entries.len()
+    }
+
     /// The claimed key was not used after all.
     pub(super) fn release(&self, token: &str, key: &str) {
         let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);

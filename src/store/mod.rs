@@ -17,16 +17,17 @@ mod moment;
 mod retention;
 mod revisions;
 mod sight;
+mod slot;
 mod stored;
 
 pub use accept::{Accepted, NewEvent};
-pub use applier::IndexState;
 pub use config::{Config, LoadError, Targets, Token};
 pub use endings::{Ended, Endings};
 pub use handover::{Arrival, Arrivals, Workers};
 pub use moment::Moment;
 pub use retention::Expired;
 pub use revisions::Changed;
+pub use slot::IndexState;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,10 +50,11 @@ use crate::journal::{
 };
 use crate::random::Random;
 use crate::secrets::Sealer;
-use applier::{Applier, Feed, Slot};
+use applier::Applier;
 use idempotency::RecentKeys;
 use intake::Intake;
 use revisions::Revisions;
+use slot::{Feed, Slot};
 
 /// What a caller of the store can react to.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -1,0 +1,120 @@
+use bytes::Bytes;
+
+use super::*;
+use crate::domain::event::Idempotency;
+use crate::domain::id::EventId;
+use crate::domain::references::References;
+use crate::journal::{Options, RealDisk};
+use crate::random::Random;
+use crate::secrets::Sealer;
+use crate::store::{Accepted, NewEvent, Store, StoreError, StoreOptions, Workers};
+
+fn open(folder: &std::path::Path) -> (Store, Workers) {
+    let options = StoreOptions {
+        directory: folder.to_owned(),
+        index_directory: folder.join("index"),
+        journal: Options::default(),
+        index_cache_bytes: 4 << 20,
+    };
+    let sealer = Sealer::new(&[1; 32], Random::seeded(1));
+    Store::open(Arc::new(RealDisk), options, sealer, Clock::system(), Random::Os).unwrap()
+}
+
+async fn post(store: &Store, key: &str) -> Result<Accepted, StoreError> {
+    let new = NewEvent {
+        event_type: "AML_MONITORING".to_owned(),
+        content_type: "application/json".to_owned(),
+        payload: Bytes::from_static(b"{}"),
+        scan_ref: None,
+        references: References::default(),
+        token: "default".to_owned(),
+        idempotency_key: Some(key.to_owned()),
+        trace: None,
+    };
+    store.accept(new).await
+}
+
+/// A store that was closed, in which `keys` were used, and whose index is gone.
+async fn closed_without_index(folder: &std::path::Path, keys: &[&str]) -> Vec<EventId> {
+    let (store, workers) = open(folder);
+    let tasks = workers.spawn_tasks();
+    let mut events = Vec::new();
+    for key in keys {
+        events.push(post(&store, key).await.unwrap().id);
+    }
+    store.journal().close().await;
+    for task in tasks {
+        task.await.unwrap();
+    }
+    drop(store);
+    std::fs::remove_dir_all(folder.join("index")).unwrap();
+    events
+}
+
+#[tokio::test]
+async fn keys_are_known_before_the_index_is_in_step() {
+    for handed_over in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("journal")).unwrap();
+        let used = closed_without_index(folder.path(), &["first", "second"]).await;
+
+        let (store, workers) = open(folder.path());
+        let (committer, mut applier, publisher) = workers.taken_apart();
+        let committing = tokio::spawn(committer.run(publisher));
+        applier.handed_over = handed_over;
+        let index = Arc::new(applier.open().unwrap());
+        assert!(store.shared.slot.knows_keys().is_none(), "nothing was looked at yet");
+        applier.look_ahead(&index).unwrap();
+        assert!(!store.shared.slot.is_ready() && applier.handed_over);
+
+        let third = post(&store, "third").await.unwrap();
+        assert!(!third.duplicate);
+        // Nobody can tell yet which event has it, and it must not be accepted again.
+        let again = post(&store, "second");
+        tokio::pin!(again);
+        assert!(over_by_now(&mut again).await.is_none());
+
+        drop(index);
+        store.shared.slot.set(IndexState::Opening);
+        assert!(store.shared.slot.knows_keys().is_none());
+        let applying = tokio::spawn(applier.run());
+        let again = again.await.unwrap();
+        assert!(again.duplicate && again.id == used[1]);
+        let (first, once_more) = (post(&store, "first").await.unwrap(), post(&store, "third").await.unwrap());
+        assert!(first.duplicate && first.id == used[0]);
+        assert!(once_more.duplicate && once_more.id == third.id);
+
+        store.journal().close().await;
+        committing.await.unwrap();
+        applying.await.unwrap();
+    }
+}
+
+/// What it came to, if it is over by the time everything else has nothing to do.
+async fn over_by_now<T>(work: &mut (impl Future<Output = T> + Unpin)) -> Option<T> {
+    tokio::select! {
+        biased;
+        over = work => Some(over),
+        () = async { for _ in 0..100 { tokio::task::yield_now().await; } } => None,
+    }
+}
+
+#[tokio::test]
+async fn only_keys_that_count_are_noted() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = Index::open(&folder.path().join("index"), 4 << 20).unwrap();
+    let now = Clock::system().now();
+    let event = |key: &str| crate::domain::event::Event {
+        id: EventId::first_at(now),
+        event_type: "AML_MONITORING".to_owned(),
+        content_type: "application/json".to_owned(),
+        scan_ref: None,
+        references: References::default(),
+        token: "default".to_owned(),
+        idempotency: Some(Idempotency { key: key.to_owned(), digest: [0; 16] }),
+        trace: None,
+    };
+    index.note_key(&event("new"), now.day());
+    index.note_key(&event("old"), crate::domain::time::Day::from_number(now.day().number() + 2));
+    assert!(index.may_know("default", "new", now) && !index.may_know("default", "old", now));
+}
