@@ -249,7 +249,7 @@ fn check_log(bed: &Bed) -> anyhow::Result<usize> {
     let mut count = 0;
     let begin = log.lines().position(|line| line.starts_with('{')).context("there is no log")?;
     // The welcome of the start is between the first lines; it is the only thing that is not JSON.
-    let welcome = log.lines().position(|line| line.contains("delivery list --ref")).context("there is no welcome")?;
+    let welcome = log.lines().position(|line| line.ends_with("# the terminal UI")).context("there is no welcome")?;
     for (number, line) in log.lines().enumerate().skip(begin) {
         if number <= welcome && !line.starts_with('{') {
             continue;
