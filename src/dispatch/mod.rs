@@ -273,13 +273,13 @@ impl Dispatcher {
                     self.shared.tally.made(webhooks.len(), self.now());
                     lanes.accept(event, location, &webhooks);
                 }
-                Arrival::Restored(pending) => {
+                Arrival::Restoring(pending) => {
                     let now = self.now();
                     for one in &pending {
                         lanes.restore(one, now);
                     }
-                    lanes.restored();
                 }
+                Arrival::Restored => lanes.restored(),
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! sled keeps at most sixteen rows in a page and some two hundred bytes of memory for each page, whether anybody reads it or not,
 //! and every row that is written costs it microseconds. So what is one row to it holds a pack: neighbouring rows of together about
-//! a kilobyte, under the lowest key that may be in it. It is not known here what rows mean.
+//! two kilobytes, under the lowest key that may be in it. It is not known here what rows mean.
 //!
 //! Invariants: the packs' keys are in order and each pack's rows lie from its own key up to the next one's; a pack carries a
 //! checksum over its key and all that is in it. One writer at a time; readers see each pack as it was before or after a write, and
@@ -23,7 +23,7 @@ pub(super) type Change = (Vec<u8>, Option<Vec<u8>>);
 pub(super) type Row = (IVec, IVec);
 
 /// Bytes of rows from which on a pack is divided. Smaller ones cost more memory, larger ones more writing for a single change.
-const PACK_BYTES: usize = 1024;
+const PACK_BYTES: usize = 2048;
 
 /// Packs of one write to sled, which is done with all of them or none.
 const PACKS_PER_WRITE: usize = 64;

@@ -20,8 +20,8 @@ use super::{Arrivals, fold};
 use crate::clock::Clock;
 use crate::domain::attempt::Attempt;
 use crate::domain::delivery::Delivery;
-use crate::domain::id::WebhookId;
-use crate::index::{self, Batch, Index, IndexError, session};
+use crate::domain::id::{DeliveryId, WebhookId};
+use crate::index::{self, Batch, Index, IndexError, Pending, session};
 use crate::journal::{Collection, Committed, Journal, JournalError, Record};
 
 /// The applier's own state.
@@ -37,6 +37,8 @@ pub(super) struct Applier {
     /// The last sequence at the start: what was pending then has to be handed over once.
     pub(super) boundary: u64,
     pub(super) handed_over: bool,
+    /// The last of those that were, while it is not over.
+    pub(super) handed_up_to: Option<DeliveryId>,
 }
 
 /// How often an index that could not be had is tried again.
@@ -45,6 +47,8 @@ const RETRY_EVERY: Duration = Duration::from_secs(2);
 const LONG_REBUILD: u64 = 50_000;
 /// How many records are read in the time that one is applied, at the least.
 const READ_PER_APPLIED: u64 = 3;
+/// Deliveries that are handed over at a time.
+const HANDED_OVER_AT_ONCE: usize = 4096;
 /// Facts of one write.
 const BATCH_MAX: usize = 4096;
 
@@ -132,11 +136,13 @@ impl Applier {
         }
         self.catch_up(index, self.boundary)?;
         if !self.handed_over {
-            let mut pending = Vec::new();
-            index.pending(|one| pending.push(one))?;
-            tracing::info!(pending = pending.len(), "the index is in step with the journal");
-            self.arrivals.restored(pending);
-            self.handed_over = true;
+            let (mut part, mut count) = (Vec::new(), 0_u64);
+            index.pending(|one| {
+                count += 1;
+                self.hand_over(&mut part, one);
+            })?;
+            tracing::info!(pending = count, "the index is in step with the journal");
+            self.all_handed_over(part);
         }
         self.catch_up(index, self.journal.last_committed())?;
         self.slot.set(IndexState::Ready(Arc::clone(index)));
@@ -329,9 +335,31 @@ impl Applier {
         };
         pending.sort_unstable_by_key(|one| one.id);
         tracing::warn!(pending = pending.len(), "delivering before the index is in step");
-        self.arrivals.restored(pending);
-        self.handed_over = true;
+        let mut part = Vec::new();
+        for one in pending {
+            self.hand_over(&mut part, one);
+        }
+        self.all_handed_over(part);
         true
+    }
+
+    /// Hands a delivery that was pending at the start over to the dispatcher, with others: all of them at once would take a lot of
+    /// memory twice. They come in order, so after an index that failed half way it goes on where that was.
+    fn hand_over(&mut self, part: &mut Vec<Pending>, one: Pending) {
+        if self.handed_up_to.is_some_and(|last| one.id <= last) {
+            return;
+        }
+        part.push(one);
+        if part.len() >= HANDED_OVER_AT_ONCE {
+            self.handed_up_to = Some(one.id);
+            self.arrivals.restoring(std::mem::take(part));
+        }
+    }
+
+    fn all_handed_over(&mut self, rest: Vec<Pending>) {
+        self.arrivals.restoring(rest);
+        self.arrivals.restored();
+        self.handed_over = true;
     }
 
     /// `Err` when the store was closed meanwhile.

@@ -31,8 +31,10 @@ pub enum Arrival {
         /// Where it goes.
         webhooks: Vec<WebhookId>,
     },
-    /// What was pending at the start: all of it, once, also when it is nothing.
-    Restored(Vec<Pending>),
+    /// Some of what was pending at the start, in order of acceptance.
+    Restoring(Vec<Pending>),
+    /// All that was pending at the start has come; once, also when it was nothing.
+    Restored,
 }
 
 /// What waits for the dispatcher.
@@ -50,8 +52,12 @@ impl Arrivals {
         self.wake.notify_one();
     }
 
-    pub(super) fn restored(&self, pending: Vec<Pending>) {
-        self.push([Arrival::Restored(pending)]);
+    pub(super) fn restoring(&self, pending: Vec<Pending>) {
+        self.push([Arrival::Restoring(pending)]);
+    }
+
+    pub(super) fn restored(&self) {
+        self.push([Arrival::Restored]);
         self.restored.store(true, Ordering::Release);
     }
 

@@ -177,6 +177,7 @@ impl Store {
             arrivals: Arc::clone(&arrivals),
             boundary: opened.journal.last_committed(),
             handed_over: false,
+            handed_up_to: None,
         };
         let feed = Feed { slot: Arc::clone(&slot), queue: sender };
         let workers = Workers {

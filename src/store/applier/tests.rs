@@ -1,3 +1,5 @@
+//! The applier by itself, stopped where a daemon passes in a moment.
+
 use bytes::Bytes;
 
 use super::*;
@@ -7,7 +9,7 @@ use crate::domain::references::References;
 use crate::journal::{Options, RealDisk};
 use crate::random::Random;
 use crate::secrets::Sealer;
-use crate::store::{Accepted, NewEvent, Store, StoreError, StoreOptions, Workers};
+use crate::store::{Accepted, Arrival, NewEvent, Store, StoreError, StoreOptions, Workers};
 
 fn open(folder: &std::path::Path) -> (Store, Workers) {
     let options = StoreOptions {
@@ -97,6 +99,48 @@ async fn over_by_now<T>(work: &mut (impl Future<Output = T> + Unpin)) -> Option<
         over = work => Some(over),
         () = async { for _ in 0..100 { tokio::task::yield_now().await; } } => None,
     }
+}
+
+#[tokio::test]
+async fn an_index_that_fails_half_way_hands_nothing_over_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("journal")).unwrap();
+    let (_store, workers) = open(folder.path());
+    let (_committer, mut applier, _publisher) = workers.taken_apart();
+    let count = HANDED_OVER_AT_ONCE + 10;
+    let mut ids = crate::domain::id::EventIds::default();
+    let now = Clock::system().now();
+    let pending: Vec<Pending> = (0..count)
+        .map(|_| Pending {
+            id: DeliveryId { event: ids.next(now, 0), ordinal: 0 },
+            webhook: WebhookId::from_bytes([7; 16]),
+            location: crate::domain::event::Location { segment: 0, offset: 0, length: 0 },
+            delivery: Delivery::accepted(now),
+        })
+        .collect();
+
+    let mut lost = Vec::new();
+    for one in &pending {
+        applier.hand_over(&mut lost, *one);
+    }
+    drop(lost);
+    assert!(!applier.arrivals.is_restored());
+    let mut part = Vec::new();
+    for one in &pending {
+        applier.hand_over(&mut part, *one);
+    }
+    applier.all_handed_over(part);
+
+    let arrivals = applier.arrivals.take();
+    assert!(matches!(arrivals.last(), Some(Arrival::Restored)) && applier.arrivals.is_restored());
+    let came: Vec<DeliveryId> = arrivals
+        .iter()
+        .flat_map(|arrival| match arrival {
+            Arrival::Restoring(part) => part.iter().map(|one| one.id).collect(),
+            _ => Vec::new(),
+        })
+        .collect();
+    assert_eq!(came, pending.iter().map(|one| one.id).collect::<Vec<_>>());
 }
 
 #[tokio::test]
