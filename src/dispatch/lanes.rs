@@ -10,6 +10,7 @@
 //! delivery is under way and none overtakes another; lanes in trouble share a bounded part of all
 //! places, and so do those whose receivers are slow, so that the others always find room.
 
+mod backlog;
 mod lent;
 mod queue;
 mod slow;

@@ -48,7 +48,7 @@ const LONG_REBUILD: u64 = 50_000;
 /// How many records are read in the time that one is applied, at the least.
 const READ_PER_APPLIED: u64 = 3;
 /// Deliveries that are handed over at a time.
-const HANDED_OVER_AT_ONCE: usize = 4096;
+const HANDED_OVER_AT_ONCE: usize = 1024;
 /// Facts of one write.
 const BATCH_MAX: usize = 4096;
 

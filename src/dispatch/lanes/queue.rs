@@ -9,8 +9,9 @@
 //! to be sent by itself stands in `fresh` or `line`; in a free lane `line` is empty; an entry of
 //! `line` always counts, while entries of the other two may have been superseded.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
+use super::backlog::Backlog;
 use super::superseded::Superseded;
 use crate::domain::delivery::Delivery;
 use crate::domain::event::Location;
@@ -55,7 +56,7 @@ impl Waiting {
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     order: Order,
-    pub(super) fresh: VecDeque<Fresh>,
+    pub(super) fresh: Backlog,
     /// Of an ordered lane: deliveries that were tried, and those that came out of turn.
     pub(super) line: BTreeMap<DeliveryId, (u64, Waiting)>,
     /// By due time; of an ordered lane only what goes beside the line.
@@ -90,8 +91,7 @@ impl Queue {
             }
         }
         if order == Order::Kept {
-            // Stable, so that what came in two rising runs is merged and not sorted anew.
-            self.fresh.make_contiguous().sort_by_key(|fresh| fresh.id);
+            self.fresh.sort();
         }
     }
 
@@ -100,10 +100,6 @@ impl Queue {
         if self.order == Order::Kept && self.fresh.back().is_some_and(|last| last.id > fresh.id) {
             self.line.insert(fresh.id, (0, Waiting::fresh(fresh)));
         } else {
-            if self.fresh.len() == self.fresh.capacity() {
-                // By an eighth and not to twice as much: with millions of them, what lies empty counts.
-                self.fresh.reserve_exact((self.fresh.len() / 8).max(64));
-            }
             self.fresh.push_back(fresh);
         }
     }
@@ -166,16 +162,12 @@ impl Queue {
             let (_, waiting) = self.line.remove(&id)?;
             return Some((id, waiting));
         }
-        let fresh = self.fresh.pop_front()?;
-        if self.fresh.len() * 4 < self.fresh.capacity() && self.fresh.capacity() > 1024 {
-            self.fresh.shrink_to(self.fresh.len() * 2);
-        }
-        Some((id, Waiting::fresh(fresh)))
+        Some((id, Waiting::fresh(self.fresh.pop_front()?)))
     }
 
     /// The deliveries of all entries that may have been superseded.
     pub(super) fn into_ids(self) -> impl Iterator<Item = DeliveryId> {
-        let waiting = self.waiting.into_keys().map(|(_, id, _)| id);
-        self.fresh.into_iter().map(|fresh| fresh.id).chain(waiting)
+        let fresh: Vec<DeliveryId> = self.fresh.iter().map(|fresh| fresh.id).collect();
+        fresh.into_iter().chain(self.waiting.into_keys().map(|(_, id, _)| id))
     }
 }
