@@ -281,13 +281,10 @@ impl Index {
         last_days(now).into_iter().any(|day| self.runs.may_be_used(day, &key))
     }
 
-    /// Notes that an event's idempotency key was used, before the event is applied; nothing of a key that counts no more `today`.
-    pub fn note_key(&self, event: &Event, today: Day) {
-        let day = event.created_at().day();
-        if let Some(known) = &event.idempotency
-            && today.number().saturating_sub(day.number()) <= 1
-        {
-            self.runs.note_used(day, &rows::idempotency_key(&event.token, &known.key));
+    /// Notes that an event's idempotency key was used, before the event is applied. Whatever its day: clocks are set back.
+    pub fn note_key(&self, event: &Event) {
+        if let Some(known) = &event.idempotency {
+            self.runs.note_used(event.created_at().day(), &rows::idempotency_key(&event.token, &known.key));
         }
     }
 

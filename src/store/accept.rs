@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
 
 use super::idempotency::{Claim, Fate, RecentKeys};
 use super::slot::Slot;
@@ -110,12 +111,13 @@ impl Store {
         let now = self.shared.clock.now();
         let claim = ReleaseOnDrop { keys: &self.shared.recent_keys, token: &token, key: &key, fate: Some(fate) };
         let (of_token, of_key) = (token.clone(), key.clone());
+        let patience = Instant::now() + KEYED_WAIT_MAX;
         let certainly_new =
             self.keys_within(KEYED_WAIT_MAX).await.is_some_and(|index| !index.may_know(&token, &key, now));
         let known = if certainly_new {
             None
         } else {
-            self.ready_within(KEYED_WAIT_MAX).await;
+            self.ready_within(patience.saturating_duration_since(Instant::now())).await;
             self.read_index(move |index| index.idempotency(&of_token, &of_key, now)).await?
         };
         if let Some((id, known_digest)) = known.filter(|(id, _)| now.since(id.created_at()) < Idempotency::WINDOW) {

@@ -166,25 +166,18 @@ impl Applier {
     /// where to apply it all takes longer than to read the whole journal, deliveries go on.
     fn look_ahead(&mut self, index: &Arc<Index>) -> Result<(), ApplyError> {
         let (position, last) = (index.position(), self.journal.last_committed());
-        let today = self.clock.now().day();
         let note = |one: &Committed| {
             if let Record::Event { event, .. } = &*one.record {
-                index.note_key(event, today);
+                index.note_key(event);
             }
         };
-        let segments = self.journal.segments();
-        let oldest = segments.first_key_value().map_or(0, |(first, _)| *first);
+        let oldest = self.journal.segments().first_key_value().map_or(0, |(first, _)| *first);
         let mut from = position + 1;
         if !self.handed_over && (last - position).saturating_mul(READ_PER_APPLIED) > last - oldest.min(last) {
             if !self.hand_over_without_index(note) {
                 return Ok(());
             }
             from = self.boundary + 1;
-        } else if let Some((first, _)) =
-            segments.iter().find(|(_, segment)| today.number().saturating_sub(segment.day.number()) <= 2)
-        {
-            // Keys count for a day; a day more, for clocks that are set.
-            from = from.max(*first);
         }
         self.journal.replay(from, last, |one| -> Result<(), ApplyError> {
             note(&one);
