@@ -23,6 +23,7 @@
 
 mod apply;
 mod audit;
+mod merge;
 mod query;
 mod rows;
 mod runs;

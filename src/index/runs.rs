@@ -2,18 +2,19 @@
 //!
 //! These come in random order, so a tree of many of them would have a page read and written for each. Instead the newest are kept
 //! in memory, sorted, and written out by the thousands, each time behind what the last run has or as a new run: whoever searches
-//! looks through a day's runs, of which there are few, and through what is in memory.
+//! looks through a day's runs, of which there are few, and through what is in memory. Of a day that is over, the runs become one.
 //!
 //! Nothing here is durable before [`Runs::write`]; the index's position tells how far that is. Invariant: whoever searches misses
 //! nothing that was added before, also while a run is being written, and may see it twice.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use fastbloom::AtomicBloomFilter;
 use sled::{Db, IVec};
 
 use super::Result;
+use super::merge::Merge;
 use super::shelf::Shelf;
 use crate::domain::time::Day;
 
@@ -41,6 +42,9 @@ const RUN_ROWS: usize = 1 << 15;
 /// Rows in memory from which on they are to be written.
 const RECENT_ROWS_MAX: usize = 1 << 14;
 
+/// Rows that are merged each time that some were written, so that nobody waits for a whole day's.
+const MERGED_ROWS: usize = 1 << 15;
+
 /// Bits that tell of a day's idempotency keys which were certainly never used: a mebibyte, good for a million of them.
 const FILTER_BITS: usize = 1 << 23;
 const FILTER_HASHES: u32 = 4;
@@ -48,8 +52,18 @@ const FILTER_HASHES: u32 = 4;
 #[derive(Debug)]
 struct Run {
     number: u32,
-    shelf: Shelf,
+    /// Shared with those who search it at the moment.
+    shelf: Arc<Shelf>,
     rows: usize,
+}
+
+/// What goes on between one writing and the next.
+#[derive(Debug, Default)]
+struct Work {
+    /// The day whose runs are being merged, the last of them, and the number of the run that they become.
+    merging: Option<(OfDay, u32, Merge)>,
+    /// Merged, and perhaps still searched by somebody.
+    retired: Vec<(OfDay, Run)>,
 }
 
 type OfDay = (Kind, Day);
@@ -62,7 +76,7 @@ pub(super) struct Runs {
     written: RwLock<BTreeMap<OfDay, Vec<Run>>>,
     used: RwLock<BTreeMap<Day, AtomicBloomFilter>>,
     /// One writer at a time.
-    writing: Mutex<()>,
+    writing: Mutex<Work>,
 }
 
 fn name_of((kind, day): OfDay, number: u32) -> String {
@@ -100,11 +114,13 @@ impl Runs {
                     rows += 1;
                 }
             }
-            written.entry(of_day).or_default().push(Run { number, shelf, rows });
+            written.entry(of_day).or_default().push(Run { number, shelf: Arc::new(shelf), rows });
         }
-        for runs in written.values_mut() {
-            // Only the last is ever added to.
-            if let Some(last) = runs.last_mut().filter(|run| run.rows == RUN_ROWS) {
+        for kind in Kind::ALL {
+            // Only the last is ever added to, and there is no need to fill up that of a day that is over.
+            let newest = written.iter_mut().rfind(|((of, _), _)| *of == kind);
+            let last = newest.and_then(|(_, runs)| runs.last_mut()).filter(|run| run.rows == RUN_ROWS);
+            if let Some(last) = last {
                 last.rows = last.shelf.iter()?.take(RUN_ROWS).count();
             }
         }
@@ -140,18 +156,27 @@ impl Runs {
 
     /// Writes what is in memory out and forgets it there.
     pub(super) fn write(&self, db: &Db) -> Result<()> {
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut work = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner).clone();
         for (of_day, rows) in &recent {
             let last = {
                 let written = self.written.read().unwrap_or_else(PoisonError::into_inner);
-                written.get(of_day).and_then(|runs| runs.last()).map(|run| (run.number, run.shelf.clone(), run.rows))
+                written
+                    .get(of_day)
+                    .and_then(|runs| runs.last())
+                    .map(|run| (run.number, Arc::clone(&run.shelf), run.rows))
             };
+            // A merge of this day has taken the next number, and does not know what is added now.
+            let merging = work.merging.as_ref().filter(|(of, ..)| of == of_day).map(|(_, number, _)| *number);
             let (number, shelf, before) = match last {
-                Some((number, shelf, before)) if before + rows.len() <= RUN_ROWS => (number, shelf, before),
+                Some((number, shelf, before))
+                    if before + rows.len() <= RUN_ROWS && merging.is_none_or(|own| own < number) =>
+                {
+                    (number, shelf, before)
+                }
                 last => {
-                    let number = last.map_or(0, |(number, ..)| number + 1);
-                    (number, Shelf::new(db.open_tree(name_of(*of_day, number))?), 0)
+                    let number = last.map(|(number, ..)| number).max(merging).map_or(0, |number| number + 1);
+                    (number, Arc::new(Shelf::new(db.open_tree(name_of(*of_day, number))?)), 0)
                 }
             };
             shelf.apply(rows.iter().map(|(key, row)| (key.clone(), Some(row.clone()))).collect())?;
@@ -169,12 +194,48 @@ impl Runs {
             }
         }
         now.retain(|_, rows| !rows.is_empty());
+        drop(now);
+        self.merge_some(db, &mut work, &recent)?;
+        // Whoever searches one of them still has it in hand.
+        let unused = work.retired.extract_if(.., |(_, run)| Arc::strong_count(&run.shelf) == 1);
+        for (of_day, run) in unused.collect::<Vec<_>>() {
+            db.drop_tree(name_of(of_day, run.number))?;
+        }
+        Ok(())
+    }
+
+    /// Goes on merging the runs of days that are over. `busy` are those that something was written of just now: where the clock was
+    /// set back, older ones too.
+    fn merge_some(&self, db: &Db, work: &mut Work, busy: &BTreeMap<OfDay, Sorted>) -> Result<()> {
+        if work.merging.is_none() {
+            let written = self.written.read().unwrap_or_else(PoisonError::into_inner);
+            let all = written.keys().chain(busy.keys());
+            let newest = all.filter(|(kind, _)| *kind == Kind::Reference).max().copied();
+            let is_over = |of: &OfDay| {
+                of.0 == Kind::Reference && newest.is_some_and(|newest| *of < newest) && !busy.contains_key(of)
+            };
+            if let Some((of_day, runs)) = written.iter().find(|(of_day, runs)| runs.len() > 1 && is_over(of_day)) {
+                let number = runs.last().map_or(0, |run| run.number + 1);
+                let from = runs.iter().map(|run| Shelf::clone(&run.shelf)).collect();
+                let into = Shelf::new(db.open_tree(name_of(*of_day, number))?);
+                work.merging = Some((*of_day, number, Merge::new(from, into)));
+            }
+        }
+        let Some((of_day, number, merge)) = &mut work.merging else { return Ok(()) };
+        let Some(rows) = merge.step(MERGED_ROWS)? else { return Ok(()) };
+        let run = Run { number: *number, shelf: Arc::new(merge.shelf()), rows: rows.max(RUN_ROWS) };
+        let mut written = self.written.write().unwrap_or_else(PoisonError::into_inner);
+        let runs = written.entry(*of_day).or_default();
+        let merged = runs.extract_if(.., |other| other.number < run.number);
+        work.retired.extend(merged.map(|other| (*of_day, other)));
+        runs.insert(0, run);
+        work.merging = None;
         Ok(())
     }
 
     /// Drops everything of the days that `gone` says are.
     pub(super) fn drop_days(&self, db: &Db, kind: Kind, gone: impl Fn(Day) -> bool) -> Result<()> {
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut work = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let is_gone = |(of, day): &OfDay| *of == kind && gone(*day);
         self.recent.write().unwrap_or_else(PoisonError::into_inner).retain(|of_day, _| !is_gone(of_day));
         let mut written = self.written.write().unwrap_or_else(PoisonError::into_inner);
@@ -183,10 +244,16 @@ impl Runs {
         if kind == Kind::Idempotency {
             self.used.write().unwrap_or_else(PoisonError::into_inner).retain(|day, _| !gone(*day));
         }
-        for (of_day, runs) in dropped {
-            for run in runs {
-                db.drop_tree(name_of(of_day, run.number))?;
-            }
+        let retired =
+            work.retired.extract_if(.., |(of_day, _)| is_gone(of_day)).map(|(of_day, run)| (of_day, run.number));
+        let mut numbers: Vec<_> = retired.collect();
+        numbers
+            .extend(work.merging.take_if(|(of_day, ..)| is_gone(of_day)).map(|(of_day, number, _)| (of_day, number)));
+        numbers.extend(
+            dropped.into_iter().flat_map(|(of_day, runs)| runs.into_iter().map(move |run| (of_day, run.number))),
+        );
+        for (of_day, number) in numbers {
+            db.drop_tree(name_of(of_day, number))?;
         }
         Ok(())
     }
@@ -232,8 +299,126 @@ impl Runs {
         Ok((keys.len() <= most).then_some(keys))
     }
 
-    fn shelves(&self, kind: Kind, day: Day) -> Vec<Shelf> {
+    fn shelves(&self, kind: Kind, day: Day) -> Vec<Arc<Shelf>> {
         let written = self.written.read().unwrap_or_else(PoisonError::into_inner);
-        written.get(&(kind, day)).into_iter().flatten().map(|run| run.shelf.clone()).collect()
+        written.get(&(kind, day)).into_iter().flatten().map(|run| Arc::clone(&run.shelf)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAYS: [Day; 3] = [Day::from_number(20_000), Day::from_number(20_001), Day::from_number(20_002)];
+
+    fn database(folder: &std::path::Path) -> Db {
+        sled::Config::new().path(folder).cache_capacity(1 << 20).open().unwrap()
+    }
+
+    fn key(number: u64) -> Vec<u8> {
+        // In no order.
+        number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes().to_vec()
+    }
+
+    fn write(runs: &Runs, db: &Db, kind: Kind, day: Day, numbers: std::ops::Range<u64>) {
+        runs.add(numbers.map(|number| (kind, day, key(number), number.to_be_bytes().to_vec())).collect());
+        runs.write(db).unwrap();
+    }
+
+    fn keys(runs: &Runs, day: Day) -> Vec<Vec<u8>> {
+        let mut keys: Vec<_> = runs.keys(Kind::Reference, day, &[], usize::MAX - 1).unwrap().unwrap();
+        keys.sort_unstable();
+        keys.dedup();
+        keys.into_iter().map(|key| key.to_vec()).collect()
+    }
+
+    fn sorted(numbers: std::ops::Range<u64>) -> Vec<Vec<u8>> {
+        let mut keys: Vec<_> = numbers.map(key).collect();
+        keys.sort_unstable();
+        keys
+    }
+
+    fn trees(db: &Db, day: Day) -> usize {
+        let of = |name: &&IVec| of_name(name).is_some_and(|((kind, of), _)| kind == Kind::Reference && of == day);
+        db.tree_names().iter().filter(of).count()
+    }
+
+    const ROWS: u64 = RUN_ROWS as u64;
+
+    #[test]
+    fn the_runs_of_a_day_that_is_over_become_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = database(folder.path());
+        let runs = Runs::open(&db).unwrap();
+        for from in [0, ROWS, 2 * ROWS] {
+            write(&runs, &db, Kind::Reference, DAYS[0], from..from + ROWS);
+        }
+        write(&runs, &db, Kind::Idempotency, DAYS[0], 0..10);
+        assert_eq!(trees(&db, DAYS[0]), 3, "its day is not over");
+        let searched = runs.shelves(Kind::Reference, DAYS[0]);
+        for number in 0..3 {
+            write(&runs, &db, Kind::Reference, DAYS[1], number..number + 1);
+            assert!(keys(&runs, DAYS[0]) == sorted(0..3 * ROWS), "a key is missing in step {number}");
+        }
+        assert_eq!(runs.shelves(Kind::Reference, DAYS[0]).len(), 1);
+        assert_eq!(trees(&db, DAYS[0]), 4, "somebody searches the others");
+        assert!(searched.iter().all(|shelf| shelf.iter().unwrap().next().unwrap().is_ok()));
+        drop(searched);
+        write(&runs, &db, Kind::Reference, DAYS[1], 3..4);
+        assert_eq!(trees(&db, DAYS[0]), 1);
+        assert_eq!(runs.get(Kind::Reference, DAYS[0], &key(5)).unwrap().unwrap(), 5_u64.to_be_bytes());
+        assert!(runs.get(Kind::Idempotency, DAYS[0], &key(5)).unwrap().is_some());
+
+        // What comes late is found as well, and merged with the rest.
+        write(&runs, &db, Kind::Reference, DAYS[0], 3 * ROWS..3 * ROWS + 1);
+        assert_eq!(runs.shelves(Kind::Reference, DAYS[0]).len(), 2);
+        drop(runs);
+        let runs = Runs::open(&db).unwrap();
+        for number in 4..9 {
+            write(&runs, &db, Kind::Reference, DAYS[1], number..number + 1);
+        }
+        assert_eq!((trees(&db, DAYS[0]), trees(&db, DAYS[1])), (1, 1));
+        assert!(keys(&runs, DAYS[0]) == sorted(0..3 * ROWS + 1));
+        runs.drop_days(&db, Kind::Reference, |day| day == DAYS[0]).unwrap();
+        assert_eq!((trees(&db, DAYS[0]), keys(&runs, DAYS[0]).len()), (0, 0));
+    }
+
+    #[test]
+    fn a_merge_that_is_broken_off_or_overtaken_loses_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = database(folder.path());
+        let mut runs = Runs::open(&db).unwrap();
+        let mut count = 0;
+        for round in 0..4 {
+            for _ in 0..2 {
+                write(&runs, &db, Kind::Reference, DAYS[0], count..count + ROWS);
+                count += ROWS;
+            }
+            // One step of several.
+            write(&runs, &db, Kind::Reference, DAYS[1], round..round + 1);
+            assert!(runs.writing.lock().unwrap().merging.is_some(), "round {round}");
+            if round % 2 == 0 {
+                // More of the day while it is merged: the clock was set back.
+                write(&runs, &db, Kind::Reference, DAYS[0], count..count + 7);
+                count += 7;
+            } else {
+                drop(runs);
+                runs = Runs::open(&db).unwrap();
+            }
+            assert!(keys(&runs, DAYS[0]) == sorted(0..count), "round {round}");
+        }
+        for number in 0..40 {
+            write(&runs, &db, Kind::Reference, DAYS[2], number..number + 1);
+        }
+        assert_eq!(trees(&db, DAYS[0]), 1);
+        assert!(keys(&runs, DAYS[0]) == sorted(0..count));
+
+        write(&runs, &db, Kind::Reference, DAYS[1], 0..2 * ROWS);
+        write(&runs, &db, Kind::Reference, DAYS[2], 41..42);
+        assert!(runs.writing.lock().unwrap().merging.is_some());
+        runs.drop_days(&db, Kind::Reference, |day| day < DAYS[2]).unwrap();
+        assert_eq!((trees(&db, DAYS[0]), trees(&db, DAYS[1]), trees(&db, DAYS[2])), (0, 0, 1));
+        write(&runs, &db, Kind::Reference, DAYS[2], 42..43);
+        assert_eq!(keys(&runs, DAYS[2]).len(), 42);
     }
 }

@@ -319,15 +319,14 @@ impl Applier {
         if self.handed_over {
             return false;
         }
-        let mut pending = match fold::pending(&self.journal, self.boundary, each) {
+        let (count, pending) = match fold::pending(&self.journal, self.boundary, &each) {
             Ok(pending) => pending,
             Err(error) => {
                 tracing::error!(%error, "what is pending could not be read from the journal; it is tried again");
                 return false;
             }
         };
-        pending.sort_unstable_by_key(|one| one.id);
-        tracing::warn!(pending = pending.len(), "delivering before the index is in step");
+        tracing::warn!(pending = count, "delivering before the index is in step");
         let mut part = Vec::new();
         for one in pending {
             self.hand_over(&mut part, one);

@@ -5,16 +5,24 @@
 
 use std::collections::HashMap;
 
+use self::outstanding::Outstanding;
 use crate::domain::delivery::Delivery;
 use crate::domain::id::DeliveryId;
 use crate::index::Pending;
 use crate::journal::{Committed, Journal, JournalError, Record};
 
-/// Everything that is pending after the record with sequence `until`, in no order. `each` sees every record up to there.
+mod outstanding;
+
+/// Everything that is pending after the record with sequence `until`, and how many that are; in order of their ids. `each` sees
+/// every record up to there.
 ///
 /// # Errors
 /// When the journal can not be read.
-pub(super) fn pending(journal: &Journal, until: u64, each: impl Fn(&Committed)) -> Result<Vec<Pending>, JournalError> {
+pub(super) fn pending(
+    journal: &Journal,
+    until: u64,
+    each: &dyn Fn(&Committed),
+) -> Result<(usize, impl Iterator<Item = Pending> + use<>), JournalError> {
     let mut fold = Fold::default();
     journal.replay(1, until, |one| -> Result<(), JournalError> {
         fold.apply(&one);
@@ -29,13 +37,13 @@ pub(super) fn pending(journal: &Journal, until: u64, each: impl Fn(&Committed)) 
             Ok(())
         })?;
     }
-    Ok(fold.pending.into_values().collect())
+    Ok((fold.pending.len(), fold.pending.into_iter()))
 }
 
 /// The state of a pass over the journal.
 #[derive(Debug, Default)]
 struct Fold {
-    pending: HashMap<DeliveryId, Pending>,
+    pending: Outstanding,
     /// Due, but their events were let go of when they were delivered.
     resent: HashMap<DeliveryId, Delivery>,
 }
@@ -45,10 +53,11 @@ impl Fold {
         match &*one.record {
             Record::Event { .. } | Record::Carry { .. } => {
                 for new in deliveries_of(one) {
-                    self.pending.remove(&new.id);
                     self.resent.remove(&new.id);
                     if new.delivery.due_at().is_some() {
-                        self.pending.insert(new.id, new);
+                        self.pending.insert(new);
+                    } else {
+                        self.pending.remove(new.id);
                     }
                 }
             }
@@ -60,11 +69,9 @@ impl Fold {
 
     fn settle(&mut self, id: DeliveryId, delivery: Delivery) {
         if delivery.due_at().is_none() {
-            self.pending.remove(&id);
+            self.pending.remove(id);
             self.resent.remove(&id);
-        } else if let Some(known) = self.pending.get_mut(&id) {
-            known.delivery = delivery;
-        } else {
+        } else if !self.pending.update(id, delivery) {
             self.resent.insert(id, delivery);
         }
     }
@@ -72,7 +79,7 @@ impl Fold {
     fn look_up(&mut self, one: &Committed) {
         for found in deliveries_of(one) {
             if let Some(delivery) = self.resent.get(&found.id) {
-                self.pending.insert(found.id, Pending { delivery: *delivery, ..found });
+                self.pending.insert(Pending { delivery: *delivery, ..found });
             }
         }
     }
