@@ -8,8 +8,6 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
-
 #[expect(dead_code, reason = "shared with the black-box suite, which uses the rest")]
 #[path = "../tests/blackbox/daemon.rs"]
 mod daemon;

@@ -1,7 +1,16 @@
 //! The only reader of the random number generator. Everybody else is handed a [`Random`], so that
 //! ids, nonces and jitter repeat in tests.
 
+use std::cell::RefCell;
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// Bytes that are asked of the operating system at once, for ids and jitter.
+const AHEAD: usize = 512;
+
+thread_local! {
+    /// What this thread asked for and has not used, at its end. Each event takes some: that would be a call of the system each.
+    static LEFT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Where chance comes from.
 #[derive(Clone, Debug)]
@@ -38,20 +47,32 @@ impl Random {
         }
     }
 
-    /// 128 random bits.
+    /// 128 random bits. They may have lain in memory for a while: not for keys.
     #[must_use]
     pub fn bits(&self) -> u128 {
-        let mut bytes = [0; 16];
-        self.fill(&mut bytes);
-        u128::from_le_bytes(bytes)
+        u128::from_le_bytes(self.some())
     }
 
     /// A number in `[0, 1)`.
     #[must_use]
     pub fn unit(&self) -> f64 {
-        let mut bytes = [0; 4];
-        self.fill(&mut bytes);
-        f64::from(u32::from_le_bytes(bytes)) / (f64::from(u32::MAX) + 1.0)
+        f64::from(u32::from_le_bytes(self.some())) / (f64::from(u32::MAX) + 1.0)
+    }
+
+    fn some<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        match self {
+            Self::Os => LEFT.with_borrow_mut(|left| {
+                if left.len() < N {
+                    left.resize(AHEAD, 0);
+                    self.fill(left);
+                }
+                bytes.copy_from_slice(&left[left.len() - N..]);
+                left.truncate(left.len() - N);
+            }),
+            Self::Seeded(_) => self.fill(&mut bytes),
+        }
+        bytes
     }
 }
 
@@ -67,6 +88,14 @@ fn split_mix(state: &mut u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_given_twice() {
+        let all: Vec<u128> = (0..20)
+            .flat_map(|_| std::thread::spawn(|| [(); 100].map(|()| Random::Os.bits())).join().unwrap())
+            .collect();
+        assert_eq!(all.iter().collect::<std::collections::HashSet<_>>().len(), all.len());
+    }
 
     #[test]
     fn seeds_repeat_and_units_stay_in_range() {

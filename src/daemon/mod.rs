@@ -343,7 +343,6 @@ impl Daemon {
     }
 
     async fn run(mut self, mut orders: Orders) -> Result<(), ServeError> {
-        let mut committed = self.store.journal().watch_committed();
         let mut alive = tokio::time::interval(self.setting.manager.interval());
         alive.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let failure = loop {
@@ -356,12 +355,7 @@ impl Daemon {
                 ended = self.parts.join_next() => {
                     break Some(format!("a part of the daemon ended by itself: {ended:?}").into());
                 }
-                changed = committed.changed() => {
-                    if changed.is_err() || self.store.journal().failure().is_some() {
-                        break self.store.journal().failure().or_else(|| Some("the journal ended".into()));
-                    }
-                    committed.borrow_and_update();
-                }
+                why = self.store.journal().failed() => break Some(why),
             }
         };
         self.stop(failure.is_some()).await;

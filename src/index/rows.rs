@@ -95,9 +95,12 @@ pub(super) fn unseal_keyed<'a>(key: &[u8], row: &'a [u8]) -> Option<&'a [u8]> {
     (crc32c::crc32c_append(crc32c::crc32c(key), value) == u32::from_le_bytes(*crc)).then_some(value)
 }
 
+/// Most rows are no longer, and none is moved while it grows.
+const USUAL_BYTES: usize = 160;
+
 pub(super) fn encode<T: Serialize>(key: &[u8], row: &T) -> Vec<u8> {
     #[expect(clippy::expect_used, reason = "postcard fails only on maps of unknown length, and there are none")]
-    seal_keyed(key, postcard::to_stdvec(row).expect("plain structs can be encoded"))
+    seal_keyed(key, postcard::to_extend(row, Vec::with_capacity(USUAL_BYTES)).expect("plain structs can be encoded"))
 }
 
 pub(super) fn decode<'a, T: Deserialize<'a>>(key: &[u8], row: &'a [u8], what: &str) -> Result<T> {

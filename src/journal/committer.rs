@@ -11,106 +11,18 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
+use super::append::{Append, Encoded};
+use super::company::Company;
 use super::disk::SegmentFile;
-use super::frame::{FRAME_LENGTH, FrameHeader, VERSION};
+use super::frame::{FrameHeader, VERSION};
 use super::recovery::Options;
 use super::{Committed, ConfigImage, JournalError, Record, Segment, Shared, segment_path};
 use crate::clock::Clock;
 use crate::domain::event::Location;
 use crate::domain::time::Day;
-
-/// A record on its way to the disk, already encoded by whoever queued it.
-#[derive(Debug)]
-pub struct Append {
-    /// `None` for a barrier, which only waits for those before it.
-    record: Option<Encoded>,
-    urgent: bool,
-    /// Has happened already: kept when the disk is full, and tried again.
-    fact: bool,
-    /// Nothing is taken after this one.
-    close: bool,
-    done: Option<oneshot::Sender<Result<Committed, JournalError>>>,
-}
-
-#[derive(Debug)]
-struct Encoded {
-    record: Arc<Record>,
-    kind: u8,
-    meta: Vec<u8>,
-    payload: Bytes,
-    body_crc: u32,
-    /// The folder it belongs in, when that is not today's.
-    day: Option<Day>,
-}
-
-impl Append {
-    pub(super) fn new(
-        record: Record,
-        urgent: bool,
-        done: Option<oneshot::Sender<Result<Committed, JournalError>>>,
-    ) -> Self {
-        // One of another's would be taken for the committer's, and the answers go to the wrong askers.
-        assert!(!matches!(record, Record::Snapshot { .. }), "snapshots are written by the committer alone");
-        Self { record: Some(Encoded::new(record)), urgent, fact: done.is_none(), close: false, done }
-    }
-
-    pub(super) fn barrier(done: oneshot::Sender<Result<Committed, JournalError>>) -> Self {
-        Self { record: None, urgent: true, fact: false, close: false, done: Some(done) }
-    }
-
-    /// A fact that somebody waits for.
-    pub(super) fn fact(record: Record, done: oneshot::Sender<Result<Committed, JournalError>>) -> Self {
-        Self { fact: true, ..Self::new(record, true, Some(done)) }
-    }
-
-    pub(super) fn close(done: oneshot::Sender<Result<Committed, JournalError>>) -> Self {
-        Self { close: true, ..Self::barrier(done) }
-    }
-
-    pub(super) fn size(&self) -> usize {
-        self.record.as_ref().map_or(0, Encoded::size)
-    }
-
-    fn finish(self, result: Result<Committed, JournalError>) {
-        if let Some(done) = self.done {
-            // The asker may have given up waiting; the record stands all the same.
-            let _ = done.send(result);
-        }
-    }
-}
-
-impl Encoded {
-    fn new(record: Record) -> Self {
-        let (kind, meta, payload) = record.encode();
-        let body_crc = crc32c::crc32c_append(crc32c::crc32c(&meta), &payload);
-        let day = match &record {
-            Record::Event { event, .. } => Some(event.created_at().day()),
-            // A carried event belongs to the day it was last touched: from then its time runs.
-            Record::Carry { event, deliveries, .. } => last_activity_day(event.created_at().day(), deliveries),
-            // What was done on a day goes with it.
-            Record::Audit(record) => Some(record.at.day()),
-            _ => None,
-        };
-        Self { record: Arc::new(record), kind, meta, payload, body_crc, day }
-    }
-
-    fn size(&self) -> usize {
-        FRAME_LENGTH + self.meta.len() + self.payload.len()
-    }
-}
-
-/// `None` (today) while something is still to be sent.
-fn last_activity_day(created: Day, deliveries: &[super::CarriedDelivery]) -> Option<Day> {
-    if deliveries.iter().any(|carried| carried.delivery.due_at().is_some()) {
-        return None;
-    }
-    let last = deliveries.iter().flat_map(|carried| &carried.attempts).map(|attempt| attempt.started_at.day()).max();
-    Some(last.unwrap_or(created).max(created))
-}
 
 /// Told of every commit, on the committer's thread, before those who wait for it.
 pub trait Sink: Send {
@@ -138,8 +50,9 @@ pub struct Committer {
     buffer: Vec<u8>,
     /// Facts that found the disk full and wait for room.
     overdue: VecDeque<Append>,
-    /// Where those who asked are told; `None` is here.
+    /// Where those who asked are told; `None` is here, and then this shares its thread with others.
     answers: Option<Handle>,
+    company: Company,
 }
 
 impl Committer {
@@ -173,6 +86,7 @@ impl Committer {
             buffer: Vec::new(),
             overdue: VecDeque::new(),
             answers: None,
+            company: Company::default(),
         }
     }
 
@@ -220,10 +134,16 @@ impl Committer {
         let deadline = tokio::time::Instant::now() + Self::FACT_WAIT_MAX;
         let mut bytes: usize = batch.iter().map(Append::size).sum();
         let mut urgent = batch.iter().any(|append| append.urgent);
+        let mut waits_since = None;
         while batch.len() < Self::BATCH_MAX && bytes < Self::BATCH_BYTES_MAX {
             let next = match self.overdue.pop_front() {
                 Some(overdue) => Some(overdue),
-                None if urgent => self.queue.try_recv().ok(),
+                None if urgent => match self.queue.try_recv() {
+                    Err(mpsc::error::TryRecvError::Empty) if self.waits_for_company(batch.len(), &mut waits_since) => {
+                        continue;
+                    }
+                    received => received.ok(),
+                },
                 None => tokio::time::timeout_at(deadline, self.queue.recv()).await.ok().flatten(),
             };
             let Some(next) = next else { break };
@@ -231,6 +151,19 @@ impl Committer {
             urgent |= next.urgent;
             batch.push(next);
         }
+    }
+
+    /// Waits a little, when more than these few are expected. Only on a thread of its own.
+    fn waits_for_company(&self, records: usize, since: &mut Option<Duration>) -> bool {
+        if self.answers.is_none() || records >= self.company.enough() {
+            return false;
+        }
+        let now = self.clock.elapsed();
+        let waits = now.saturating_sub(*since.get_or_insert(now)) < self.company.patience();
+        if waits {
+            std::thread::park_timeout(Company::LOOK_EVERY);
+        }
+        waits
     }
 
     /// Commits what waits at this moment, as one batch, without waiting for company: for those who
@@ -265,8 +198,9 @@ impl Committer {
             (day == today, day)
         });
         let mut pass = Pass::default();
-        let begun = self.next_sequence;
+        let (begun, since) = (self.next_sequence, self.clock.elapsed());
         let result = self.write(&batch, today, &mut pass);
+        self.company.note(batch.len(), self.clock.elapsed().saturating_sub(since));
         let rest = batch.split_off(if result.is_ok() { batch.len() } else { pass.durable_appends });
         pass.committed.truncate(pass.durable_records);
         if let Err(error) = &result
@@ -383,13 +317,15 @@ impl Committer {
     /// Tells everyone of what is durable now.
     fn conclude(&mut self, batch: Vec<Append>, committed: &[Committed], sink: &mut impl Sink) {
         if let Some(last) = committed.last() {
+            let mut gone = Vec::new();
             let mut cache = self.shared.cache.lock().unwrap_or_else(PoisonError::into_inner);
             for one in committed {
                 if matches!(*one.record, Record::Event { .. }) {
-                    cache.put(one.location, Arc::clone(&one.record));
+                    cache.put(one.location, Arc::clone(&one.record), &mut gone);
                 }
             }
             drop(cache);
+            drop(gone);
             self.next_sequence = last.sequence + 1;
             sink.committed(committed);
             self.shared.committed.send_replace(last.sequence);

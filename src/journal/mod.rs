@@ -23,7 +23,9 @@
 //! them); a segment begins with a snapshot, so the newest whole segment is enough to know the
 //! configuration, and is never removed; after the first failed sync nothing is appended any more.
 
+mod append;
 mod committer;
+mod company;
 mod disk;
 mod frame;
 mod reader;
@@ -32,7 +34,8 @@ mod record;
 mod recovery;
 mod wire;
 
-pub use committer::{Append, Committer, Sink};
+pub use append::Append;
+pub use committer::{Committer, Sink};
 pub use disk::{Disk, DiskEntry, RealDisk, SegmentFile};
 pub use frame::{FRAME_LENGTH, Frame, RECORD_MAX};
 pub use reader::{Replayed, SegmentReader};
@@ -126,7 +129,8 @@ struct Shared {
     /// Facts wait for room on the disk.
     facts_wait: AtomicBool,
     failed: AtomicBool,
-    failure: Mutex<Option<Arc<str>>>,
+    /// Why, once it has failed.
+    failure: watch::Sender<Option<Arc<str>>>,
     quarantined: AtomicU64,
     cache: Mutex<RecentPayloads>,
     neighbours: Mutex<Neighbours>,
@@ -142,19 +146,17 @@ impl Shared {
         if !self.failed.load(Ordering::Acquire) {
             return None;
         }
-        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(failure.clone().unwrap_or_else(|| "unknown".into()))
+        Some(self.failure.borrow().clone().unwrap_or_else(|| "unknown".into()))
     }
 
     fn fail(&self, why: &str) {
-        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        if failure.is_none() {
-            *failure = Some(why.into());
-        }
-        drop(failure);
-        self.failed.store(true, Ordering::Release);
-        // Whoever waits for progress must notice that there will be none.
-        self.committed.send_modify(|_| {});
+        let first = |failure: &mut Option<Arc<str>>| {
+            let is_first = failure.is_none();
+            failure.get_or_insert_with(|| why.into());
+            self.failed.store(true, Ordering::Release);
+            is_first
+        };
+        self.failure.send_if_modified(first);
     }
 }
 
@@ -260,6 +262,13 @@ impl Journal {
         self.shared.failure()
     }
 
+    /// Waits until nothing is accepted any more, and tells why.
+    pub async fn failed(&self) -> Arc<str> {
+        let mut failure = self.shared.failure.subscribe();
+        let known = failure.wait_for(Option::is_some).await.map(|failure| failure.clone());
+        known.ok().flatten().unwrap_or_else(|| "the journal ended".into())
+    }
+
     /// The sequence of the last record; 0 in an empty journal. The next one's may be higher by more
     /// than one.
     #[must_use]
@@ -267,7 +276,7 @@ impl Journal {
         *self.shared.committed.borrow()
     }
 
-    /// Changes whenever something was committed, and when the journal fails.
+    /// Changes whenever something was committed.
     #[must_use]
     pub fn watch_committed(&self) -> watch::Receiver<u64> {
         self.shared.committed.subscribe()

@@ -22,7 +22,8 @@ pub(super) struct RecentPayloads {
 impl RecentPayloads {
     const BYTES_MAX: usize = 8 << 20;
 
-    pub(super) fn put(&mut self, location: Location, record: Arc<Record>) {
+    /// What has to make room for it goes to `gone`, to be let go of by whoever does not hold others up with it.
+    pub(super) fn put(&mut self, location: Location, record: Arc<Record>, gone: &mut Vec<Arc<Record>>) {
         let size = location.length as usize;
         if size > Self::BYTES_MAX / 4 {
             return;
@@ -32,8 +33,9 @@ impl RecentPayloads {
         self.records.insert(location, record);
         while self.bytes > Self::BYTES_MAX {
             let Some(oldest) = self.order.pop_front() else { break };
-            if self.records.remove(&oldest).is_some() {
+            if let Some(record) = self.records.remove(&oldest) {
                 self.bytes -= oldest.length as usize;
+                gone.push(record);
             }
         }
     }

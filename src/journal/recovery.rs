@@ -88,7 +88,7 @@ impl Journal {
             waiting_bytes: AtomicUsize::new(0),
             facts_wait: AtomicBool::new(false),
             failed: AtomicBool::new(false),
-            failure: Mutex::new(None),
+            failure: watch::Sender::new(None),
             quarantined: AtomicU64::new(quarantined),
             cache: Mutex::default(),
             neighbours: Mutex::default(),

@@ -91,9 +91,12 @@ pub(super) type SnapshotV1 = (u64, Vec<(Collection, Vec<u8>, u32, Vec<u8>)>);
 pub(super) type AttemptRecordV1 = ([u8; 16], u16, Target, AttemptV1, DeliveryV1);
 pub(super) type CarryV1 = (EventV1, Vec<(Target, DeliveryV1, Vec<AttemptV1>)>);
 
+/// Most records have less beside their payloads, and are not moved while they grow.
+const USUAL_BYTES: usize = 256;
+
 pub(super) fn to_bytes<T: Serialize>(value: &T) -> Vec<u8> {
     #[expect(clippy::expect_used, reason = "postcard fails only on maps of unknown length, and there are none")]
-    postcard::to_stdvec(value).expect("plain structs can be encoded")
+    postcard::to_extend(value, Vec::with_capacity(USUAL_BYTES)).expect("plain structs can be encoded")
 }
 
 /// Trailing bytes are damage.

@@ -150,14 +150,18 @@ async fn too_much_that_waits_is_refused_but_not_facts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_wakes_those_who_wait_for_progress() {
+async fn a_failure_is_told_to_whoever_waits_for_it() {
     let disk = new_disk();
     let Opened { journal, committer, .. } = open(&disk);
     tokio::spawn(committer.run(Seen::default()));
-    let mut committed = journal.watch_committed();
+    let failed = tokio::spawn({
+        let journal = journal.clone();
+        async move { journal.failed().await }
+    });
     disk.fail_at(1, std::io::ErrorKind::Other, crate::support::sim_disk::Lasting::Once);
     let ticket = journal.append(event_record(noon(), 4)).unwrap();
-    committed.changed().await.unwrap();
+    assert_eq!(Some(failed.await.unwrap()), journal.failure());
+    assert_eq!(Some(journal.failed().await), journal.failure(), "also afterwards");
     assert!(matches!(ticket.await.unwrap(), Err(JournalError::Failed(_))));
     assert!(matches!(journal.append(event_record(noon(), 5)), Err(JournalError::Failed(_))));
     assert!(matches!(journal.append_fact(record(noon(), 6)), Err(JournalError::Failed(_))));
