@@ -20,7 +20,7 @@ pub(super) struct RecentPayloads {
 }
 
 impl RecentPayloads {
-    const BYTES_MAX: usize = 8 << 20;
+    const BYTES_MAX: usize = 4 << 20;
 
     /// What has to make room for it goes to `gone`, to be let go of by whoever does not hold others up with it.
     pub(super) fn put(&mut self, location: Location, record: Arc<Record>, gone: &mut Vec<Arc<Record>>) {

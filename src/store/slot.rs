@@ -143,7 +143,7 @@ pub(super) struct Feed {
 impl Feed {
     /// Bytes of records that may wait in memory; beyond that they are read from the journal when
     /// their turn comes.
-    const QUEUED_MAX: usize = 8 << 20;
+    const QUEUED_MAX: usize = 4 << 20;
 
     pub(super) fn send(&self, records: &[Committed]) {
         let bytes: usize = records.iter().map(|one| one.location.length as usize).sum();
