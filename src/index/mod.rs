@@ -42,6 +42,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use sled::Tree;
 
@@ -334,11 +335,12 @@ impl Index {
     /// When the index can not be written.
     pub fn drop_day(&self, day: Day) -> Result<()> {
         contained(|| {
-            let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-            self.drop_tree(&format!("log.{day}"))?;
-            self.runs.drop_days(&self.db, Kind::Reference, |of| of == day)?;
-            self.drop_tree(&format!("audit.{day}"))?;
+            self.drop_shelf(&format!("log.{day}"))?;
+            // Also what was left of one before, because somebody searched it just then.
+            self.runs.drop_days(&self.db, Kind::Reference, |of| of <= day)?;
+            self.drop_shelf(&format!("audit.{day}"))?;
             // What is gone must not be applied again.
+            let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
             self.save()
         })
     }
@@ -411,11 +413,30 @@ impl Index {
         Ok(shelf)
     }
 
+    /// Bit by bit, so that nobody waits for it.
+    fn drop_shelf(&self, name: &str) -> Result<()> {
+        let Some(shelf) = self.existing(name)? else { return Ok(()) };
+        loop {
+            {
+                let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+                if shelf.remove_some()? {
+                    return self.drop_tree(name);
+                }
+            }
+            let_others_write();
+        }
+    }
+
     fn drop_tree(&self, name: &str) -> Result<()> {
         self.shelves.write().unwrap_or_else(PoisonError::into_inner).remove(name);
         self.db.drop_tree(name)?;
         Ok(())
     }
+}
+
+/// For whoever writes bit by bit: a lock that is taken again at once keeps others waiting.
+fn let_others_write() {
+    std::thread::park_timeout(Duration::from_millis(1));
 }
 
 fn opened(directory: &Path, cache_bytes: u64) -> Result<sled::Db> {

@@ -45,6 +45,9 @@ const RECENT_ROWS_MAX: usize = 1 << 14;
 /// Rows that are merged each time that some were written, so that nobody waits for a whole day's.
 const MERGED_ROWS: usize = 1 << 15;
 
+/// How often some packs of what was merged are removed then.
+const REMOVED_AT_ONCE: usize = 8;
+
 /// Bits that tell of a day's idempotency keys which were certainly never used: a mebibyte, good for a million of them.
 const FILTER_BITS: usize = 1 << 23;
 const FILTER_HASHES: u32 = 4;
@@ -62,8 +65,31 @@ struct Run {
 struct Work {
     /// The day whose runs are being merged, the last of them, and the number of the run that they become.
     merging: Option<(OfDay, u32, Merge)>,
-    /// Merged, and perhaps still searched by somebody.
+    /// Merged or expired, and perhaps still searched by somebody.
     retired: Vec<(OfDay, Run)>,
+}
+
+impl Work {
+    /// The highest number that a run of this day has which is not among those that are searched.
+    fn number_of(&self, of_day: OfDay) -> Option<u32> {
+        let merging = self.merging.iter().filter(|(of, ..)| *of == of_day).map(|(_, number, _)| *number);
+        let retired = self.retired.iter().filter(|(of, _)| *of == of_day).map(|(_, run)| run.number);
+        merging.chain(retired).max()
+    }
+
+    /// Removes some of what nobody searches any more; tells whether there is more of it.
+    fn remove_some(&mut self, db: &Db) -> Result<bool> {
+        let Some(at) = self.retired.iter().position(|(_, run)| Arc::strong_count(&run.shelf) == 1) else {
+            return Ok(false);
+        };
+        if let Some((of_day, run)) = self.retired.get(at)
+            && run.shelf.remove_some()?
+        {
+            db.drop_tree(name_of(*of_day, run.number))?;
+            self.retired.swap_remove(at);
+        }
+        Ok(true)
+    }
 }
 
 type OfDay = (Kind, Day);
@@ -167,15 +193,15 @@ impl Runs {
                     .map(|run| (run.number, Arc::clone(&run.shelf), run.rows))
             };
             // A merge of this day has taken the next number, and does not know what is added now.
-            let merging = work.merging.as_ref().filter(|(of, ..)| of == of_day).map(|(_, number, _)| *number);
+            let taken = work.number_of(*of_day);
             let (number, shelf, before) = match last {
                 Some((number, shelf, before))
-                    if before + rows.len() <= RUN_ROWS && merging.is_none_or(|own| own < number) =>
+                    if before + rows.len() <= RUN_ROWS && taken.is_none_or(|taken| taken < number) =>
                 {
                     (number, shelf, before)
                 }
                 last => {
-                    let number = last.map(|(number, ..)| number).max(merging).map_or(0, |number| number + 1);
+                    let number = last.map(|(number, ..)| number).max(taken).map_or(0, |number| number + 1);
                     (number, Arc::new(Shelf::new(db.open_tree(name_of(*of_day, number))?)), 0)
                 }
             };
@@ -196,10 +222,9 @@ impl Runs {
         now.retain(|_, rows| !rows.is_empty());
         drop(now);
         self.merge_some(db, &mut work, &recent)?;
-        // Whoever searches one of them still has it in hand.
-        let unused = work.retired.extract_if(.., |(_, run)| Arc::strong_count(&run.shelf) == 1);
-        for (of_day, run) in unused.collect::<Vec<_>>() {
-            db.drop_tree(name_of(of_day, run.number))?;
+        // As much as was written, about.
+        for _ in 0..REMOVED_AT_ONCE {
+            work.remove_some(db)?;
         }
         Ok(())
     }
@@ -235,25 +260,26 @@ impl Runs {
 
     /// Drops everything of the days that `gone` says are.
     pub(super) fn drop_days(&self, db: &Db, kind: Kind, gone: impl Fn(Day) -> bool) -> Result<()> {
-        let mut work = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_gone = |(of, day): &OfDay| *of == kind && gone(*day);
-        self.recent.write().unwrap_or_else(PoisonError::into_inner).retain(|of_day, _| !is_gone(of_day));
-        let mut written = self.written.write().unwrap_or_else(PoisonError::into_inner);
-        let dropped: Vec<_> = written.extract_if(.., |of_day, _| is_gone(of_day)).collect();
-        drop(written);
-        if kind == Kind::Idempotency {
-            self.used.write().unwrap_or_else(PoisonError::into_inner).retain(|day, _| !gone(*day));
+        {
+            let mut work = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_gone = |(of, day): &OfDay| *of == kind && gone(*day);
+            self.recent.write().unwrap_or_else(PoisonError::into_inner).retain(|of_day, _| !is_gone(of_day));
+            let mut written = self.written.write().unwrap_or_else(PoisonError::into_inner);
+            let dropped: Vec<_> = written.extract_if(.., |of_day, _| is_gone(of_day)).collect();
+            drop(written);
+            if kind == Kind::Idempotency {
+                self.used.write().unwrap_or_else(PoisonError::into_inner).retain(|day, _| !gone(*day));
+            }
+            let broken_off = work.merging.take_if(|(of_day, ..)| is_gone(of_day));
+            work.retired.extend(
+                broken_off
+                    .map(|(of_day, number, merge)| (of_day, Run { number, shelf: Arc::new(merge.shelf()), rows: 0 })),
+            );
+            let runs = dropped.into_iter().flat_map(|(of_day, runs)| runs.into_iter().map(move |run| (of_day, run)));
+            work.retired.extend(runs);
         }
-        let retired =
-            work.retired.extract_if(.., |(of_day, _)| is_gone(of_day)).map(|(of_day, run)| (of_day, run.number));
-        let mut numbers: Vec<_> = retired.collect();
-        numbers
-            .extend(work.merging.take_if(|(of_day, ..)| is_gone(of_day)).map(|(of_day, number, _)| (of_day, number)));
-        numbers.extend(
-            dropped.into_iter().flat_map(|(of_day, runs)| runs.into_iter().map(move |run| (of_day, run.number))),
-        );
-        for (of_day, number) in numbers {
-            db.drop_tree(name_of(of_day, number))?;
+        while self.writing.lock().unwrap_or_else(PoisonError::into_inner).remove_some(db)? {
+            super::let_others_write();
         }
         Ok(())
     }

@@ -28,6 +28,9 @@ const PACK_BYTES: usize = 2048;
 /// Packs of one write to sled, which is done with all of them or none.
 const PACKS_PER_WRITE: usize = 64;
 
+/// Packs that are removed at a time.
+const PACKS_REMOVED: usize = 256;
+
 /// The map.
 #[derive(Clone, Debug)]
 pub(super) struct Shelf {
@@ -171,6 +174,19 @@ impl Shelf {
             self.tree.apply_batch(batch)?;
         }
         Ok(())
+    }
+
+    /// Removes the first packs, as many as are passed over in a moment; tells whether that was the last of them. sled drops a tree
+    /// in one go, with all of it in memory and on the thread of whoever comes along.
+    pub(super) fn remove_some(&self) -> Result<bool> {
+        let mut batch = Batch::default();
+        let mut packs = 0;
+        for key in self.tree.iter().keys().take(PACKS_REMOVED) {
+            batch.remove(key?);
+            packs += 1;
+        }
+        self.tree.apply_batch(batch)?;
+        Ok(packs < PACKS_REMOVED)
     }
 
     /// The pack that a key is in, if it is in any.
@@ -335,6 +351,22 @@ mod tests {
         assert_eq!(shelf.iter().unwrap().count(), 10_000);
         shelf.apply((0..10_000_u32).map(|number| (number.to_be_bytes().to_vec(), None)).collect()).unwrap();
         assert_eq!((shelf.tree.len(), shelf.iter().unwrap().count()), (0, 0));
+    }
+
+    #[test]
+    fn what_is_removed_bit_by_bit_is_gone_in_the_end() {
+        let (_db, shelf) = shelf();
+        assert!(shelf.remove_some().unwrap(), "nothing");
+        shelf
+            .apply((0..40_000_u32).map(|number| (number.to_be_bytes().to_vec(), Some(vec![7; 50]))).collect())
+            .unwrap();
+        let mut left = 40_000;
+        while !shelf.remove_some().unwrap() {
+            let now = shelf.iter().unwrap().count();
+            assert!(now < left && now > 0, "{now} of {left}");
+            left = now;
+        }
+        assert_eq!((shelf.tree.len(), left > 0), (0, true));
     }
 
     /// Packs that are divided while somebody walks over them.
