@@ -25,7 +25,7 @@ impl RecentPayloads {
     /// What has to make room for it goes to `gone`, to be let go of by whoever does not hold others up with it.
     pub(super) fn put(&mut self, location: Location, record: Arc<Record>, gone: &mut Vec<Arc<Record>>) {
         let size = location.length as usize;
-        if size > Self::BYTES_MAX / 4 {
+        if size > Self::BYTES_MAX / 2 {
             return;
         }
         self.bytes += size;

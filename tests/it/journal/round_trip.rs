@@ -122,7 +122,7 @@ fn the_cache_is_bounded_and_forgets_the_oldest() {
     };
     let committed = append_each(&mut opened, (0..12).map(large));
     let recent: Vec<bool> = committed.iter().map(|one| opened.journal.read_recent(one.location).is_some()).collect();
-    assert_eq!(recent, [[false; 5].as_slice(), &[true; 7]].concat());
+    assert_eq!(recent, [[false; 9].as_slice(), &[true; 3]].concat());
     assert_eq!(*opened.journal.read(committed[0].location).unwrap(), *committed[0].record);
 }
 
