@@ -70,7 +70,7 @@ struct Work {
 }
 
 impl Work {
-    /// The highest number that a run of this day has which is not among those that are searched.
+    /// The highest number of the day's runs that are being made or removed.
     fn number_of(&self, of_day: OfDay) -> Option<u32> {
         let merging = self.merging.iter().filter(|(of, ..)| *of == of_day).map(|(_, number, _)| *number);
         let retired = self.retired.iter().filter(|(of, _)| *of == of_day).map(|(_, run)| run.number);

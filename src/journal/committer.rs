@@ -133,13 +133,13 @@ impl Committer {
     async fn gather(&mut self, batch: &mut Vec<Append>) {
         let deadline = tokio::time::Instant::now() + Self::FACT_WAIT_MAX;
         let mut bytes: usize = batch.iter().map(Append::size).sum();
-        let mut urgent = batch.iter().any(|append| append.urgent);
+        let mut urgent = asked(batch);
         let mut waits_since = None;
         while batch.len() < Self::BATCH_MAX && bytes < Self::BATCH_BYTES_MAX {
             let next = match self.overdue.pop_front() {
                 Some(overdue) => Some(overdue),
-                None if urgent => match self.queue.try_recv() {
-                    Err(mpsc::error::TryRecvError::Empty) if self.waits_for_company(batch.len(), &mut waits_since) => {
+                None if urgent > 0 => match self.queue.try_recv() {
+                    Err(mpsc::error::TryRecvError::Empty) if self.waits_for_company(urgent, &mut waits_since) => {
                         continue;
                     }
                     received => received.ok(),
@@ -148,14 +148,14 @@ impl Committer {
             };
             let Some(next) = next else { break };
             bytes += next.size();
-            urgent |= next.urgent;
+            urgent += usize::from(next.urgent);
             batch.push(next);
         }
     }
 
     /// Waits a little, when more than these few are expected. Only on a thread of its own.
-    fn waits_for_company(&self, records: usize, since: &mut Option<Duration>) -> bool {
-        if self.answers.is_none() || records >= self.company.enough() {
+    fn waits_for_company(&self, urgent: usize, since: &mut Option<Duration>) -> bool {
+        if self.answers.is_none() || urgent >= self.company.enough() {
             return false;
         }
         let now = self.clock.elapsed();
@@ -204,7 +204,11 @@ impl Committer {
         let mut pass = Pass::default();
         let (begun, since) = (self.next_sequence, self.clock.elapsed());
         let result = self.write(&batch, today, &mut pass);
-        self.company.note(batch.len(), self.clock.elapsed().saturating_sub(since));
+        // Outcomes come in crowds of their own; who posts alone to ten webhooks is alone.
+        match asked(&batch) {
+            0 => {}
+            urgent => self.company.note(urgent, self.clock.elapsed().saturating_sub(since)),
+        }
         let rest = batch.split_off(if result.is_ok() { batch.len() } else { pass.durable_appends });
         pass.committed.truncate(pass.durable_records);
         if let Err(error) = &result
@@ -414,6 +418,11 @@ fn marker(sequence: u64) -> Committed {
     let location = Location { segment: 0, offset: 0, length: 0 };
     let record = Record::Snapshot { at: crate::domain::time::Timestamp::default(), image: ConfigImage::default() };
     Committed { sequence, location, record: Arc::new(record) }
+}
+
+/// How many of a batch somebody waits for.
+fn asked(batch: &[Append]) -> usize {
+    batch.iter().filter(|append| append.urgent).count()
 }
 
 fn tell(answers: Vec<(Append, Committed)>) {

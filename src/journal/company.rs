@@ -3,7 +3,7 @@
 //! Many who post one event after the other come back together: those few who are quickest would have a sync of their own, and all
 //! the rest wait for its end. So when the last two batches were of many, the next waits until it is as large as a third of both
 //! together: then some of those who post are answered while others are made durable. It waits no longer than a sync takes, and
-//! where one alone posts, or two do, not at all.
+//! where one alone posts one event after the other, or two do, not at all. Outcomes of attempts do not count.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const PATIENCE_MAX: Duration = Duration::from_millis(1);
 /// What is known of the batches before.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Company {
-    /// Records of the last two.
+    /// How many records somebody waited for in the last two that had any.
     before: [usize; 2],
     /// How long a batch took lately.
     took: Duration,
