@@ -7,8 +7,10 @@
 #![expect(clippy::print_stdout, reason = "its standard output is the report")]
 #![expect(clippy::disallowed_methods, reason = "it measures real time with the real environment")]
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -187,6 +189,19 @@ async fn expire(
     let target = daemon.target().await?;
     let (mut connection, mut rng) = (Connection::tcp(target.address).await?, Rng::new(days));
     let sent = Sent::new("meanwhile", 1024, true);
+    // What anybody's sync has to wait for while the file system gives back files of 64 MiB.
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let mut beside = std::fs::File::create(site.state.with_extension("beside"))?;
+    let bare = std::thread::spawn(move || -> std::io::Result<Vec<Duration>> {
+        let mut times = Vec::new();
+        while stopped.recv_timeout(POST_EVERY) == Err(RecvTimeoutError::Timeout) {
+            let asked = Instant::now();
+            beside.write_all(&[0; 1024])?;
+            beside.sync_data()?;
+            times.push(asked.elapsed());
+        }
+        Ok(times)
+    });
     calendar.set(days + retention + 1)?;
     let (began, mut gone_at, mut posts, mut searches, mut memory) =
         (Instant::now(), None, Vec::new(), Vec::new(), 0.0_f64);
@@ -208,11 +223,17 @@ async fn expire(
     let gone_at = gone_at.context("no day went")?;
     table.row("expiry: a day is gone after", gone_at.as_secs_f64(), "s", None);
     table.row("expiry: disk given back", (before - after) / 1_048_576.0, "MiB", None);
+    drop(stop);
+    let mut bare = bare.join().map_err(|_| anyhow::anyhow!("the thread that syncs panicked"))??;
+    bare.sort();
+    let ends = |times: &[Duration]| (percentile(times, 99), milliseconds(times.last().copied().unwrap_or_default()));
+    let (bare_99, bare_slowest) = ends(&bare);
     for (what, mut times) in [("a post", posts), ("a page of the log", searches)] {
         times.sort();
-        table.row(&format!("expiry: {what} meanwhile, p99"), percentile(&times, 99), "ms", None);
-        let slowest = times.last().copied().unwrap_or_default();
-        table.row(&format!("expiry: {what} meanwhile, slowest"), milliseconds(slowest), "ms", None);
+        let (p99, slowest) = ends(&times);
+        let beside = |bare| (what == "a post").then_some(("bare fdatasync beside it", bare));
+        table.row(&format!("expiry: {what} meanwhile, p99"), p99, "ms", beside(bare_99));
+        table.row(&format!("expiry: {what} meanwhile, slowest"), slowest, "ms", beside(bare_slowest));
     }
     table.row("expiry: highest memory meanwhile", memory, "MiB", None);
     Ok(())

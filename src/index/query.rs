@@ -4,6 +4,7 @@
 //! full or when its budget is used up, and its cursor goes on from there either way. In which order
 //! rows come is not decided here but in `walk`.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::rows::{self, AttemptRow, DeliveryRow, EventRow};
@@ -184,11 +185,17 @@ impl Index {
     }
 
     /// Visits each event of one day's log, or with `None` of the carried ones, together with its
-    /// deliveries (newest attempts only), oldest first. Holds one event in memory.
+    /// deliveries (newest attempts only), oldest first, from one event on and until `each` breaks it off. Holds one event in
+    /// memory.
     ///
     /// # Errors
     /// When the index can not be read.
-    pub fn each_event(&self, day: Option<Day>, mut each: impl FnMut(&Arc<FoundEvent>, &[Found])) -> Result<()> {
+    pub fn each_event(
+        &self,
+        day: Option<Day>,
+        from: Option<EventId>,
+        mut each: impl FnMut(&Arc<FoundEvent>, &[Found]) -> ControlFlow<()>,
+    ) -> Result<()> {
         contained(|| {
             let shelf = match day {
                 Some(day) => self.existing(&format!("log.{day}"))?,
@@ -197,11 +204,14 @@ impl Index {
             let Some(shelf) = shelf else { return Ok(()) };
             let mut current: Option<Arc<FoundEvent>> = None;
             let mut deliveries: Vec<Found> = Vec::new();
-            for item in shelf.iter()? {
+            let start = from.as_ref().map_or(&[][..], |from| from.as_bytes());
+            for item in shelf.range(start, None, Order::OldestFirst)? {
                 let (key, row) = item?;
                 if let Ok(id) = <[u8; 16]>::try_from(&*key) {
-                    if let Some(event) = current.take() {
-                        each(&event, &deliveries);
+                    if let Some(event) = current.take()
+                        && each(&event, &deliveries).is_break()
+                    {
+                        return Ok(());
                     }
                     deliveries.clear();
                     current = Some(Arc::new(event_from(EventId::from_bytes(id), &row)?));
@@ -211,7 +221,7 @@ impl Index {
                 }
             }
             if let Some(event) = current {
-                each(&event, &deliveries);
+                let _ = each(&event, &deliveries);
             }
             Ok(())
         })

@@ -414,15 +414,15 @@ impl Journal {
         &self.shared.directory
     }
 
-    /// Removes a day's folder and everything in it. The caller has carried forward what is still
-    /// needed. Blocks on the disk.
+    /// Removes one file of a day's folder, or the folder when nothing is left in it; tells whether that was the last of it. The
+    /// caller has carried forward what is still needed. Blocks on the disk, and not for long.
     ///
     /// The newest segment stays, whatever its day: the configuration and the next sequence are
     /// known from it alone. Whatever is appended on a later day begins a newer one.
     ///
     /// # Errors
     /// `Io`. What is left is removed by the next call.
-    pub fn remove_day(&self, day: Day) -> Result<(), JournalError> {
+    pub fn remove_some_of(&self, day: Day) -> Result<bool, JournalError> {
         let newest = {
             let mut segments = self.shared.segments.write().unwrap_or_else(PoisonError::into_inner);
             let newest = segments.last_key_value().map(|(name, segment)| (*name, segment.day));
@@ -431,28 +431,25 @@ impl Journal {
         };
         let folder = self.shared.directory.join(day.to_string());
         let files = match self.shared.disk.list(&folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
             files => files.map_err(JournalError::io(&folder))?,
         };
-        for file in files {
-            // What is on the disk counts, not what is known: a call that failed half way has
-            // forgotten the rest. One newer than all that are known is just being written.
-            let Some(name) = segment_name(&file.name) else { continue };
-            if newest.is_some_and(|(kept, kept_in)| name > kept || (name == kept && kept_in == day)) {
-                continue;
-            }
+        // What is on the disk counts, not what is known: a call that failed half way has
+        // forgotten the rest. One newer than all that are known is just being written.
+        let goes = |name: u64| newest.is_none_or(|(kept, kept_in)| name < kept || (name == kept && kept_in != day));
+        if let Some(file) = files.iter().find(|file| segment_name(&file.name).is_some_and(goes)) {
             let path = folder.join(&file.name);
-            match self.shared.disk.remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(JournalError::io(&path)(error)),
-                _ => {}
-            }
+            return match self.shared.disk.remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(JournalError::io(&path)(error)),
+                _ => Ok(false),
+            };
         }
         if newest.is_some_and(|(_, kept_in)| kept_in == day) {
-            return Ok(());
+            return Ok(true);
         }
         match self.shared.disk.remove_dir(&folder) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(JournalError::io(&folder)(error)),
-            _ => Ok(()),
+            _ => Ok(true),
         }
     }
 

@@ -5,11 +5,13 @@
 //! written again into the folder of the day it was last touched, and only when that is durable
 //! and in the index is the old folder removed.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use super::{Store, StoreError, blocking};
 use crate::domain::delivery::is_expired;
 use crate::domain::event::Event;
+use crate::domain::id::EventId;
 use crate::domain::time::{Day, Timestamp};
 use crate::index::{Found, FoundEvent, Index, IndexError};
 use crate::journal::{CarriedDelivery, Collection, ConfigRecord, Record, Target};
@@ -25,6 +27,13 @@ pub struct Expired {
 
 /// Carried events of one journal batch: so many wait in memory at most.
 const CARRY_BATCH: usize = 64;
+
+/// Events that are listed before something is done with them: so many of a day are in memory at once.
+const LISTED_MAX: usize = 1024;
+
+/// Between two files of the journal that are removed. The file system gives back what they took together with what is synced, so
+/// who posts would wait for all of them at once.
+const BETWEEN_FILES: Duration = Duration::from_millis(20);
 
 impl Store {
     /// The days that the journal has folders of, oldest first.
@@ -59,30 +68,42 @@ impl Store {
         };
         self.begin_newer_segment(day).await?;
         let mut expired = Expired::default();
-        let of_day = self.find(move |index| sift(index, Some(day), retention, now, |_| true)).await?;
-        expired.dropped += of_day.over_count;
-        self.carry_all(of_day.wanted, &mut expired).await?;
+        self.let_go(Some(day), retention, now, |_| true, &mut expired).await?;
         let journal = self.shared.journal.clone();
         let in_folder = move |event: &FoundEvent| journal.day_of(event.location.segment).is_none_or(|of| of <= day);
-        let carried = self.find(move |index| sift(index, None, retention, now, in_folder)).await?;
-        expired.dropped += carried.over_count;
-        self.carry_all(carried.wanted, &mut expired).await?;
-        let over = carried.over;
+        self.let_go(None, retention, now, in_folder, &mut expired).await?;
         // Everything carried is durable; `find` waits until it is in the index as well.
-        self.find(move |index| {
-            for events in over.chunks(CARRY_BATCH) {
-                let mut batch = index.batch(true);
-                for event in events {
-                    batch.forget_carried(event)?;
-                }
-                batch.commit(None)?;
+        self.find(move |index| index.drop_day(day)).await?;
+        loop {
+            let journal = self.shared.journal.clone();
+            if blocking(move || journal.remove_some_of(day)).await?? {
+                return Ok(expired);
             }
-            index.drop_day(day)
-        })
-        .await?;
-        let journal = self.shared.journal.clone();
-        blocking(move || journal.remove_day(day)).await??;
-        Ok(expired)
+            tokio::time::sleep(BETWEEN_FILES).await;
+        }
+    }
+
+    /// Carries forward what is still wanted of a day's events, or with `None` of those that were carried before; of the latter,
+    /// those that are over go one by one.
+    async fn let_go(
+        &self,
+        day: Option<Day>,
+        retention: Duration,
+        now: Timestamp,
+        concerns: impl Fn(&FoundEvent) -> bool + Clone + Send + 'static,
+        expired: &mut Expired,
+    ) -> Result<(), StoreError> {
+        let mut from = None;
+        loop {
+            let concerns = concerns.clone();
+            let sifted = self.find(move |index| sift(index, day, from, retention, now, concerns)).await?;
+            expired.dropped += sifted.over_count;
+            self.carry_all(sifted.wanted, expired).await?;
+            let over = sifted.over;
+            self.read_index(move |index| forget(index, &over)).await?;
+            let Some(next) = sifted.next else { return Ok(()) };
+            from = Some(next);
+        }
     }
 
     /// The newest segment has to stay, because the configuration is in it. When nothing was written
@@ -169,19 +190,26 @@ struct Sifted {
     /// Those that are over; listed only of the carried ones, which go one by one.
     over: Vec<Event>,
     over_count: u64,
+    /// Where to go on, when there is more.
+    next: Option<EventId>,
 }
 
 fn sift(
     index: &Index,
     day: Option<Day>,
+    from: Option<EventId>,
     retention: Duration,
     now: Timestamp,
     concerns: impl Fn(&FoundEvent) -> bool,
 ) -> Result<Sifted, IndexError> {
     let mut sifted = Sifted::default();
-    index.each_event(day, |event, deliveries| {
+    index.each_event(day, from, |event, deliveries| {
+        if sifted.wanted.len() + sifted.over.len() >= LISTED_MAX {
+            sifted.next = Some(event.event.id);
+            return ControlFlow::Break(());
+        }
         if !concerns(event) {
-            return;
+            return ControlFlow::Continue(());
         }
         if is_wanted(deliveries, retention, now) {
             sifted.wanted.push(FoundEvent::clone(event));
@@ -191,6 +219,19 @@ fn sift(
                 sifted.over.push(event.event.clone());
             }
         }
+        ControlFlow::Continue(())
     })?;
     Ok(sifted)
+}
+
+/// Removes carried events.
+fn forget(index: &Index, over: &[Event]) -> Result<(), IndexError> {
+    for events in over.chunks(CARRY_BATCH) {
+        let mut batch = index.batch(true);
+        for event in events {
+            batch.forget_carried(event)?;
+        }
+        batch.commit(None)?;
+    }
+    Ok(())
 }

@@ -85,6 +85,39 @@ async fn after_thirty_days_it_is_gone_except_what_is_still_wanted() {
     assert_eq!(world.deliveries(Query::default()).await.len(), 0);
 }
 
+/// More than is listed at once, of what still waits as well as of what is over.
+#[tokio::test(start_paused = true)]
+async fn a_whole_day_that_still_waits_is_carried_and_goes_in_its_time() {
+    const DAY: Duration = Duration::from_hours(24);
+    const EVENTS: usize = 1_100;
+    let world = World::new(14);
+    world.receivers.set("p", |_| (200, Duration::ZERO));
+    let held = world.webhook("p", 0, 60, 4).await;
+    world.change(held, |webhook| webhook.paused = true).await;
+    for number in 0..EVENTS {
+        world.post(&format!("event-{number}"), &format!("{{\"number\":{number}}}")).await.unwrap();
+    }
+    let first = world.store.days()[0];
+    for _ in 0..2 {
+        tokio::time::sleep(31 * DAY).await;
+        sweep(&world).await;
+        assert!(!world.store.days().contains(&first));
+        for number in [0, EVENTS / 2, EVENTS - 1] {
+            assert_eq!(world.find(&format!("event-{number}")).await.len(), 1, "{number}");
+        }
+    }
+    world.change(held, |webhook| webhook.paused = false).await;
+    tokio::time::sleep(Duration::from_mins(10)).await;
+    let mut arrived: Vec<_> = world.receivers.receipts().into_iter().map(|one| one.body).collect();
+    arrived.sort_unstable();
+    assert_eq!(arrived.len(), EVENTS);
+    arrived.dedup();
+    assert_eq!(arrived.len(), EVENTS, "something was sent twice, and something not at all");
+    tokio::time::sleep(31 * DAY).await;
+    sweep(&world).await;
+    assert_eq!(world.deliveries(Query::default()).await.len(), 0);
+}
+
 async fn sweep(world: &World) {
     use postrider::maintenance::{Floor, Maintenance, MaintenanceOptions};
     let retention = Duration::from_hours(24 * 30);

@@ -294,11 +294,18 @@ fn needs_attention(model: &Model, pen: &mut Pen<'_>, y: usize, rows: usize) {
     list.settle(&keys);
     for (at, hook) in found.iter().skip(list.top).take(rows).enumerate() {
         let chosen = list.selected.as_deref() == Some(hook.id.as_str());
-        table.row(pen, y + 2 + at, &attention_row(model, hook, wide, pen), chosen, false);
+        table.row(
+            pen,
+            y + 2 + at,
+            &attention_row(model, hook, wide.then_some(&*pen), table.room("WHY")),
+            chosen,
+            false,
+        );
     }
 }
 
-fn attention_row(model: &Model, hook: &WebhookStats, wide: bool, pen: &Pen<'_>) -> Vec<Cell> {
+/// `chart` draws the last hour where there is room for it; so much of it has the reason.
+fn attention_row(model: &Model, hook: &WebhookStats, chart: Option<&Pen<'_>>, room: usize) -> Vec<Cell> {
     let code = hook.last_code.unwrap_or_default();
     let since = hook.failing_since.as_deref().and_then(|at| model.seconds_since(at));
     let next = match model.seconds_until(hook.next_attempt_at.as_deref()) {
@@ -307,15 +314,15 @@ fn attention_row(model: &Model, hook: &WebhookStats, wide: bool, pen: &Pen<'_>) 
         None => "-".to_owned(),
     };
     let failed: u64 = hook.series.failed.iter().sum();
-    let gave_up = if failed > 0 { format!(", {} gave up", count(failed)) } else { String::new() };
     let why = match (hook.last_code, since) {
         (_, None) => format!("{} gave up within the hour", plural(failed, "delivery", "deliveries")),
         (Some(0), _) => {
-            format!("{}{gave_up}", words::of_error(hook.last_error.as_deref().unwrap_or_default()))
+            let why = words::of_error(hook.last_error.as_deref().unwrap_or_default());
+            with_given_up(why.to_owned(), failed, room)
         }
         (Some(code), _) => {
             let class = crate::domain::attempt::Class::of(code);
-            format!("{} {}{gave_up}", class.as_str(), class.words())
+            with_given_up(format!("{} {}", class.as_str(), class.words()), failed, room)
         }
         (None, _) => "failed before the daemon started".to_owned(),
     };
@@ -326,13 +333,19 @@ fn attention_row(model: &Model, hook: &WebhookStats, wide: bool, pen: &Pen<'_>) 
         text(count(hook.pending)),
         text(next),
     ];
-    if wide {
+    if let Some(pen) = chart {
         let (tries, good) = tries(&hook.series);
         cells.push(cell(sparkline(&hook.series, 20, pen), Role::Good));
         cells.push(text(percent(tries, good)));
     }
     cells.push(cell(why, if hook.failing { Role::Bad } else { Role::Warning }));
     cells
+}
+
+/// With how many deliveries failed for good, where it fits whole: half a number misleads, and the deliveries show it too.
+fn with_given_up(why: String, failed: u64, room: usize) -> String {
+    let gave_up = format!(", {} gave up", count(failed));
+    if failed > 0 && width(&why) + width(&gave_up) <= room { why + &gave_up } else { why }
 }
 
 /// How well it went, slice by slice: the share of attempts that succeeded, blank where there were none.
@@ -374,4 +387,17 @@ pub(crate) fn verdict(model: &Model, columns: usize) -> Option<(String, Role)> {
     let many = plural(failing.len() as u64, "webhook is failing", "webhooks are failing");
     let which = if failing.len() == 1 { "it is" } else { "the worst is" };
     Some((format!("{many}; {which} {name} ({code}for {}).  Enter: open", span(since)), Role::Bad))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_gave_up_is_told_whole_or_not_at_all() {
+        let why = || words::of_error("refused").to_owned();
+        assert_eq!(with_given_up(why(), 2, 32), "nothing listens there, 2 gave up");
+        assert_eq!(with_given_up(why(), 2, 31), "nothing listens there");
+        assert_eq!(with_given_up(why(), 0, 80), "nothing listens there");
+    }
 }

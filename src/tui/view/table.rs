@@ -105,6 +105,12 @@ impl Table {
         Self { columns, widths, shift }
     }
 
+    /// Columns of the terminal that a column has, 0 when there was no room for it.
+    #[must_use]
+    pub fn room(&self, title: &str) -> usize {
+        self.columns.iter().position(|one| one.title == title).map_or(0, |at| self.widths[at])
+    }
+
     /// The line of headings; `sorted` names the column that it is sorted by, and whether upwards.
     pub fn headings(&self, pen: &mut Pen<'_>, y: usize, sorted: Option<(&str, bool)>) {
         let cells: Vec<Cell> = self
@@ -121,9 +127,8 @@ impl Table {
                     }
                     _ => "",
                 };
-                let room =
-                    self.columns.iter().position(|one| one.title == column.title).map_or(0, |at| self.widths[at]);
-                let title = if width(column.title) + width(mark) <= room { column.title } else { "" };
+                let title =
+                    if width(column.title) + width(mark) <= self.room(column.title) { column.title } else { "" };
                 cell(format!("{title}{mark}"), Role::Heading)
             })
             .collect();

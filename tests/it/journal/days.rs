@@ -24,8 +24,8 @@ fn a_removed_day_is_gone_and_the_rest_stays() {
     let (opened, committed) = three_days(&disk);
     let image = image_of(&opened.journal);
     let day = noon().minus(DAY).day();
-    opened.journal.remove_day(day).unwrap();
-    opened.journal.remove_day(day).unwrap();
+    remove_day(&opened.journal, day).unwrap();
+    remove_day(&opened.journal, day).unwrap();
     let again = open(&disk);
     for one in &committed {
         let of_the_day = matches!(&*one.record, Record::Event { event, .. } if event.created_at().day() == day);
@@ -51,11 +51,11 @@ fn a_removal_that_failed_half_way_is_finished_by_the_next() {
         let disk = new_disk();
         let (opened, _) = three_days(&disk);
         disk.fail_at(n, ErrorKind::Other, Lasting::Once);
-        let result = opened.journal.remove_day(day);
+        let result = remove_day(&opened.journal, day);
         assert_eq!(result.is_err(), !disk.failed().is_empty());
         let was_last = disk.failed().is_empty();
         disk.heal();
-        opened.journal.remove_day(day).unwrap();
+        remove_day(&opened.journal, day).unwrap();
         assert!(opened.journal.segments().values().all(|segment| segment.day != day));
         let folder = Path::new(DIRECTORY).join(day.to_string());
         assert!(disk.files(Path::new(DIRECTORY)).iter().all(|file| !file.starts_with(&folder)), "call {n}");
@@ -72,7 +72,7 @@ fn the_newest_segment_stays_because_the_configuration_is_in_it() {
     let image = image_of(&opened.journal);
     let days: BTreeSet<_> = opened.journal.segments().values().map(|segment| segment.day).collect();
     for day in &days {
-        opened.journal.remove_day(*day).unwrap();
+        remove_day(&opened.journal, *day).unwrap();
     }
     assert_eq!(opened.journal.segments().len(), 1);
     let again = open(&disk);
@@ -86,7 +86,7 @@ fn the_newest_segment_stays_because_the_configuration_is_in_it() {
     let clock = Clock::simulated(noon().plus(DAY));
     let mut later = open_at(&disk, clock, 600).unwrap();
     append_each(&mut later, [record(noon().plus(DAY), 6)]);
-    later.journal.remove_day(noon().day()).unwrap();
+    remove_day(&later.journal, noon().day()).unwrap();
     assert_eq!(later.journal.segments().len(), 1);
     assert_eq!(open(&disk).image, image);
 }

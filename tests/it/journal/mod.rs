@@ -25,7 +25,7 @@ use postrider::domain::delivery::{Delivery, State};
 use postrider::domain::event::{Event, Idempotency};
 use postrider::domain::id::{DeliveryId, EventId, WebhookId};
 use postrider::domain::references::References;
-use postrider::domain::time::Timestamp;
+use postrider::domain::time::{Day, Timestamp};
 use postrider::journal::{
     AttemptRecord, CarriedDelivery, ChangeCause, ChangeRecord, Collection, Committed, ConfigImage, ConfigRecord,
     Journal, JournalError, Opened, Options, Record, Sink, Target,
@@ -67,6 +67,12 @@ impl Sink for Ledger {
     fn committed(&mut self, records: &[Committed]) {
         self.0.extend_from_slice(records);
     }
+}
+
+/// Everything of a day that goes.
+fn remove_day(journal: &Journal, day: Day) -> Result<(), JournalError> {
+    while !journal.remove_some_of(day)? {}
+    Ok(())
 }
 
 /// Appends each in a batch of its own and tells what became of them.

@@ -41,7 +41,7 @@ fn only_the_owner_can_read_what_is_stored() {
     assert_eq!(mode(&copies[0].as_ref().unwrap().path()), 0o600);
     let mut again = open_real(&directory).unwrap();
     append_each(&mut again, [event_record(noon().plus(DAY), 4)]);
-    again.journal.remove_day(noon().day()).unwrap();
+    remove_day(&again.journal, noon().day()).unwrap();
     assert!(!day.exists());
 }
 
