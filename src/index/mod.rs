@@ -24,6 +24,7 @@
 mod apply;
 mod audit;
 mod merge;
+mod opening;
 mod query;
 mod rows;
 mod runs;
@@ -33,13 +34,14 @@ mod walk;
 
 pub use apply::Batch;
 pub use audit::{AuditPage, AuditPlace, AuditQuery};
+pub use opening::move_aside;
 pub use query::{Found, FoundEvent, Query};
 pub use rows::readable_as;
 pub use walk::{Order, Page, Walk};
 
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -50,6 +52,7 @@ use crate::domain::delivery::Delivery;
 use crate::domain::event::{Event, Location};
 use crate::domain::id::{DeliveryId, EventId, WebhookId};
 use crate::domain::time::{Day, Timestamp};
+use opening::{opened, remove_unfinished_snapshots};
 use runs::{Kind, Runs};
 use shelf::Shelf;
 
@@ -423,7 +426,7 @@ impl Index {
                     return self.drop_tree(name);
                 }
             }
-            let_others_write();
+            pause_a_moment();
         }
     }
 
@@ -434,8 +437,8 @@ impl Index {
     }
 }
 
-/// For whoever writes bit by bit: a lock that is taken again at once keeps others waiting.
-fn let_others_write() {
+/// For whoever writes bit by bit, since a lock that is taken again at once keeps others waiting, or waits for sled.
+fn pause_a_moment() {
     #[expect(
         clippy::disallowed_methods,
         reason = "a millisecond; `park_timeout` counts from a clock that tests step on"
@@ -443,49 +446,8 @@ fn let_others_write() {
     std::thread::sleep(Duration::from_millis(1));
 }
 
-fn opened(directory: &Path, cache_bytes: u64) -> Result<sled::Db> {
-    let config = sled::Config::new().path(directory).cache_capacity(cache_bytes);
-    Ok(config.mode(sled::Mode::HighThroughput).flush_every_ms(Some(500)).open()?)
-}
-
 /// The days in which a key that still counts can have been used.
 fn last_days(now: Timestamp) -> [Day; 2] {
     let today = now.day();
     [today, Day::from_number(today.number().saturating_sub(1))]
-}
-
-/// A snapshot that was being written when the disk filled up makes every later open fail, though
-/// the log beside it has everything.
-fn remove_unfinished_snapshots(directory: &Path) {
-    let Ok(entries) = std::fs::read_dir(directory) else { return };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let unfinished = name.to_str().is_some_and(|name| name.starts_with("snap.") && name.ends_with(".generating"));
-        if unfinished && let Err(error) = std::fs::remove_file(entry.path()) {
-            tracing::warn!(path = %entry.path().display(), %error, "an unfinished index snapshot stays");
-        }
-    }
-}
-
-/// Moves an index that is no good out of the way, and tells where to. The last two are kept for
-/// whoever wants to know what happened.
-///
-/// # Errors
-/// When the system does not let it.
-pub fn move_aside(directory: &Path, now: Timestamp) -> std::io::Result<PathBuf> {
-    let name = directory.file_name().and_then(|name| name.to_str()).unwrap_or("index");
-    let parent = directory.parent().unwrap_or_else(|| Path::new("."));
-    let prefix = format!("{name}.damaged-");
-    let mut earlier: Vec<PathBuf> = std::fs::read_dir(parent)?
-        .flatten()
-        .filter(|entry| entry.file_name().to_str().is_some_and(|name| name.starts_with(&prefix)))
-        .map(|entry| entry.path())
-        .collect();
-    earlier.sort();
-    while earlier.len() > 1 {
-        std::fs::remove_dir_all(earlier.remove(0))?;
-    }
-    let target = parent.join(format!("{prefix}{}", now.to_string().replace(':', "")));
-    std::fs::rename(directory, &target)?;
-    Ok(target)
 }

@@ -279,7 +279,7 @@ impl Runs {
             work.retired.extend(runs);
         }
         while self.writing.lock().unwrap_or_else(PoisonError::into_inner).remove_some(db)? {
-            super::let_others_write();
+            super::pause_a_moment();
         }
         Ok(())
     }

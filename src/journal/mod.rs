@@ -437,8 +437,10 @@ impl Journal {
         // What is on the disk counts, not what is known: a call that failed half way has
         // forgotten the rest. One newer than all that are known is just being written.
         let goes = |name: u64| newest.is_none_or(|(kept, kept_in)| name < kept || (name == kept && kept_in != day));
-        if let Some(file) = files.iter().find(|file| segment_name(&file.name).is_some_and(goes)) {
-            let path = folder.join(&file.name);
+        // The oldest first: whatever is left after a kill, no event is without the attempts that were made of it.
+        let names = files.iter().filter_map(|file| segment_name(&file.name));
+        if let Some(name) = names.filter(|name| goes(*name)).min() {
+            let path = segment_path(&self.shared.directory, day, name);
             return match self.shared.disk.remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => Err(JournalError::io(&path)(error)),
                 _ => Ok(false),

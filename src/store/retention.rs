@@ -93,10 +93,11 @@ impl Store {
         concerns: impl Fn(&FoundEvent) -> bool + Clone + Send + 'static,
         expired: &mut Expired,
     ) -> Result<(), StoreError> {
+        self.freshen().await?;
         let mut from = None;
         loop {
             let concerns = concerns.clone();
-            let sifted = self.find(move |index| sift(index, day, from, retention, now, concerns)).await?;
+            let sifted = self.read_index(move |index| sift(index, day, from, retention, now, concerns)).await?;
             expired.dropped += sifted.over_count;
             self.carry_all(sifted.wanted, expired).await?;
             let over = sifted.over;

@@ -354,6 +354,19 @@ fn a_flipped_bit_of_the_index_is_refused_or_harmless() {
     );
 }
 
+/// sled lets go of its files a moment after it was dropped.
+#[test]
+fn an_index_that_is_just_being_closed_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = Index::open(folder.path(), CACHE).unwrap();
+    std::thread::scope(|scope| {
+        let again = scope.spawn(|| Index::open(folder.path(), CACHE).map(drop));
+        std::thread::park_timeout(std::time::Duration::from_millis(50));
+        drop(index);
+        again.join().unwrap().unwrap();
+    });
+}
+
 #[test]
 fn damage_is_refused_or_harmless() {
     let folder = tempfile::tempdir().unwrap();

@@ -103,6 +103,12 @@ impl Bed {
             let jobs = daemon.admin("GET /v1/jobs", "").json();
             (jobs["items"][0]["state"] == "done").then_some(())
         });
+        // What does not fit its schema is counted a moment after the answer.
+        daemon.until("what was posted is checked", |daemon| {
+            let types = daemon.admin("GET /v1/event-types", "").json();
+            let of = types["items"].as_array().unwrap().iter().find(|of| of["name"] == "SOS_REPORT").unwrap();
+            (of["drift"]["count"] == 1).then_some(())
+        });
         let delivery = ok("GET /v1/deliveries?webhook=w", "").json()["items"][0].clone();
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let names = vec![

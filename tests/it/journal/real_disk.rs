@@ -65,3 +65,28 @@ fn a_segment_behind_a_link_is_refused() {
 fn segment_path_in(directory: &Path) -> PathBuf {
     directory.join(noon().day().to_string()).join("00000000000000000001.seg")
 }
+
+/// Whatever is left after a kill half way, no event may be there without the attempts that were made of it.
+#[test]
+fn the_files_of_a_day_go_oldest_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("journal");
+    let options = Options { segment_bytes_max: 600 };
+    let opened = |at| Journal::open(Arc::new(RealDisk), directory.clone(), Clock::simulated(at), options).unwrap();
+    append_each(&mut opened(noon()), (0..40).map(|number| event_record(noon(), number)));
+    let mut later = opened(noon().plus(DAY));
+    append_each(&mut later, [event_record(noon().plus(DAY), 41)]);
+    let day = noon().day();
+    let names = || {
+        let entries = std::fs::read_dir(directory.join(day.to_string())).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<BTreeSet<_>>()
+    };
+    let mut expected = names();
+    assert!(expected.len() > 8, "{expected:?}");
+    while !expected.is_empty() {
+        assert!(!later.journal.remove_some_of(day).unwrap());
+        expected.pop_first();
+        assert_eq!(names(), expected);
+    }
+    assert!(later.journal.remove_some_of(day).unwrap());
+}
