@@ -361,7 +361,7 @@ fn an_index_that_is_just_being_closed_is_waited_for() {
     let index = Index::open(folder.path(), CACHE).unwrap();
     std::thread::scope(|scope| {
         let again = scope.spawn(|| Index::open(folder.path(), CACHE).map(drop));
-        std::thread::park_timeout(std::time::Duration::from_millis(50));
+        std::thread::park_timeout(Duration::from_millis(50));
         drop(index);
         again.join().unwrap().unwrap();
     });
