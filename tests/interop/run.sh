@@ -5,7 +5,7 @@
 #
 #   tests/interop/run.sh [BINARY]
 #
-# Needs curl, openssl, python3 with venv, node with npm, `webhook`, `faketime`, `socat` and `tinyproxy`. Exit code 77 and a reason when something is missing,
+# Needs curl, openssl, a C compiler, python3 with venv, node with npm, `webhook`, `socat` and `tinyproxy`. Exit code 77 and a reason when something is missing,
 # so that a skipped run never looks like a good one.
 set -euo pipefail
 
@@ -14,7 +14,7 @@ root=$(cd "$here/../.." && pwd)
 binary=$(realpath "${1:-$root/target/release/postrider}")
 cache=${INTEROP_CACHE:-$root/target/interop}
 
-for tool in curl openssl python3 node npm webhook faketime socat tinyproxy; do
+for tool in curl openssl cc python3 node npm webhook socat tinyproxy; do
     command -v "$tool" >/dev/null || { echo "SKIP: needs $tool"; exit 77; }
 done
 [ -x "$binary" ] || { echo "SKIP: no binary at $binary"; exit 77; }
