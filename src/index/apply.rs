@@ -10,7 +10,7 @@ use std::sync::PoisonError;
 use super::rows::{self, ATTEMPTS_INLINE, AttemptRow, DeliveryParts, DeliveryRow, EventRow};
 use super::runs::{Kind, Runs};
 use super::shelf::Change;
-use super::{Index, Pending, Result, contained};
+use super::{Index, LOG, Pending, Result, contained};
 use crate::domain::attempt::Attempt;
 use crate::domain::audit::AuditRecord;
 use crate::domain::delivery::{Delivery, State};
@@ -271,7 +271,7 @@ impl Batch<'_> {
             self.other(Place::Log(changed.home), key.to_vec(), Some(rows::encode(&key, &changed.row)));
         }
         contained(|| {
-            let _writing = index.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut writing = index.writing.lock().unwrap_or_else(PoisonError::into_inner);
             for (place, rows) in std::mem::take(&mut self.others) {
                 match place {
                     Place::Log(Home::Carried) => index.carried.apply(rows)?,
@@ -289,7 +289,12 @@ impl Batch<'_> {
                     index.save()?;
                 }
             }
-            Ok(())
+            {
+                let shelves = index.shelves.read().unwrap_or_else(PoisonError::into_inner);
+                let logs = shelves.iter().filter(|(name, _)| name.starts_with(LOG));
+                writing.choose(logs.map(|(name, shelf)| (name.as_str(), shelf)))?;
+            }
+            writing.step(&index.db)
         })
     }
 

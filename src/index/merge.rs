@@ -1,11 +1,15 @@
-//! Makes one run of many, bit by bit: when a day is over, whoever searches it looks through one run and not through all that
-//! were written on it.
+//! Makes one run of many, bit by bit, and in a table: whoever searches looks through one run and not through all that were written,
+//! and sled need not have them.
 //!
-//! It is not known here what rows mean. Invariant: the runs that are read stay as they are, so a merge that was broken off leaves
-//! a run with some of their rows again, and nothing is lost.
+//! It is not known here what rows mean. Invariant: the runs that are read stay as they are, so of a merge that was broken off nothing
+//! is left, and nothing is lost.
+
+use sled::IVec;
 
 use super::Result;
-use super::shelf::{Change, Row, Rows, Shelf};
+use super::pack::{PACK_BYTES, Packing, Row};
+use super::shelf::{Rows, Shelf};
+use super::table::TableWriter;
 use super::walk::Order;
 
 /// Runs on their way to become one.
@@ -13,9 +17,36 @@ use super::walk::Order;
 pub(super) struct Merge {
     from: Vec<Shelf>,
     into: Shelf,
+    packs: Packs,
     /// The last key that was written, when there was one.
     last: Option<Vec<u8>>,
     rows: usize,
+}
+
+/// Rows on their way into a table.
+#[derive(Debug)]
+struct Packs {
+    table: TableWriter,
+    packing: Packing,
+    under: Option<IVec>,
+}
+
+impl Packs {
+    fn put(&mut self, (key, row): &Row) -> Result<()> {
+        if self.packing.bytes() + Packing::bytes_of(key, row) > PACK_BYTES {
+            self.end_pack()?;
+        }
+        self.packing.put(key, row);
+        self.under.get_or_insert_with(|| key.clone());
+        Ok(())
+    }
+
+    fn end_pack(&mut self) -> Result<()> {
+        match self.under.take() {
+            Some(under) => self.table.push(&under, &self.packing.seal(&under)),
+            None => Ok(()),
+        }
+    }
 }
 
 /// The rows of one run, and the first of them while there is one.
@@ -25,13 +56,14 @@ struct Source {
 }
 
 impl Merge {
-    /// Of these, into an empty one.
-    pub(super) const fn new(from: Vec<Shelf>, into: Shelf) -> Self {
-        Self { from, into, last: None, rows: 0 }
+    /// Of these, into a table that was begun for the other one.
+    pub(super) fn new(from: Vec<Shelf>, into: Shelf, table: TableWriter) -> Self {
+        let packs = Packs { table, packing: Packing::with_capacity(PACK_BYTES + 64), under: None };
+        Self { from, into, packs, last: None, rows: 0 }
     }
 
-    /// Writes at most so many rows more; tells how many there are in all when that was the last.
-    pub(super) fn step(&mut self, most: usize) -> Result<Option<usize>> {
+    /// Writes at most so many rows more; tells whether that was the last.
+    pub(super) fn step(&mut self, most: usize) -> Result<bool> {
         // The lowest key behind the last.
         let start = self.last.as_ref().map_or_else(Vec::new, |last| [&last[..], &[0]].concat());
         let mut sources = Vec::new();
@@ -39,29 +71,39 @@ impl Merge {
             let mut rest = shelf.range(&start, None, Order::OldestFirst)?;
             sources.push(Source { head: rest.next().transpose()?, rest });
         }
-        let mut changes: Vec<Change> = Vec::with_capacity(most);
         let lowest =
             |sources: &[Source]| sources.iter().filter_map(|source| Some(source.head.as_ref()?.0.clone())).min();
-        while changes.len() < most
-            && let Some(key) = lowest(&sources)
-        {
+        for count in 0.. {
+            let Some(key) = lowest(&sources) else { break };
+            if count == most {
+                return Ok(false);
+            }
             let mut row = None;
             for source in &mut sources {
                 if source.head.as_ref().is_some_and(|head| head.0 == key) {
-                    let head = std::mem::replace(&mut source.head, source.rest.next().transpose()?);
-                    row = head.map(|(_, row)| row.to_vec());
+                    row = std::mem::replace(&mut source.head, source.rest.next().transpose()?);
                 }
             }
-            changes.push((key.to_vec(), row));
+            if let Some(row) = row {
+                self.packs.put(&row)?;
+                self.last = Some(row.0.to_vec());
+                self.rows += 1;
+            }
         }
-        self.rows += changes.len();
-        self.last = changes.last().map(|(key, _)| key.clone()).or_else(|| self.last.take());
-        self.into.apply(changes)?;
-        Ok(sources.iter().all(|source| source.head.is_none()).then_some(self.rows))
+        self.packs.end_pack()?;
+        Ok(true)
     }
 
-    /// What they become.
-    pub(super) fn shelf(&self) -> Shelf {
-        self.into.clone()
+    /// What they have become, and how many rows that has.
+    pub(super) fn finish(self) -> Result<(Shelf, usize)> {
+        if let Some(sealed) = self.into.sealed().filter(|_| self.rows > 0) {
+            sealed.add(self.packs.table.finish()?, None)?;
+        }
+        Ok((self.into, self.rows))
+    }
+
+    /// What they were to become.
+    pub(super) fn shelf(self) -> Shelf {
+        self.into
     }
 }

@@ -4,6 +4,8 @@
 //! idempotency keys were used; never a payload, and nothing that is not in the journal. It does
 //! not repair itself: whatever is wrong with it, it is moved aside and built anew from the journal.
 //!
+//! What is hardly written to any more is not in sled but in files of its own beside it (`sealing`).
+//!
 //! Invariants: the position is written after the rows it covers, and seldom, so applying records
 //! from it onwards, many of them twice, gives the same rows; every row carries a checksum; rows
 //! stay small, because sled keeps large values in files that it never syncs.
@@ -18,18 +20,23 @@
 //! carried, carried.ref                       as log and ref, for events that outlived their day
 //! pending                event ordinal       -> PendingRow
 //! versions               webhook version     -> the webhook as it was then
-//! meta                   format, position    (not in packs)
+//! meta                   format, position, whether there are tables (not in packs)
 //! ```
 
 mod apply;
 mod audit;
+mod dropping;
 mod merge;
 mod opening;
+mod pack;
 mod query;
 mod rows;
 mod runs;
+mod sealed;
+mod sealing;
 pub mod session;
 mod shelf;
+mod table;
 mod walk;
 
 pub use apply::Batch;
@@ -39,7 +46,7 @@ pub use query::{Found, FoundEvent, Query};
 pub use rows::readable_as;
 pub use walk::{Order, Page, Walk};
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -54,10 +61,15 @@ use crate::domain::id::{DeliveryId, EventId, WebhookId};
 use crate::domain::time::{Day, Timestamp};
 use opening::{opened, remove_unfinished_snapshots};
 use runs::{Kind, Runs};
+use sealed::Folder;
+use sealing::Tidying;
 use shelf::Shelf;
 
-/// Changes whenever rows written by an older version could be misread.
-const FORMAT: &[u8] = b"postrider index 3";
+/// Changes whenever rows written by an older version could be misread, or an older version could misread these.
+const FORMAT: &[u8] = b"postrider index 4";
+
+/// The same, but that all of it is in sled.
+const FORMAT_WITHOUT_TABLES: &[u8] = b"postrider index 3";
 
 /// What a caller of the index can react to.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +97,15 @@ impl From<sled::Error> for IndexError {
     }
 }
 
+impl From<std::io::Error> for IndexError {
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::Full,
+            _ => Self::Io(error.to_string()),
+        }
+    }
+}
+
 pub(crate) type Result<T> = std::result::Result<T, IndexError>;
 
 /// Something that is still to be sent, as the dispatcher needs it.
@@ -104,8 +125,9 @@ pub struct Pending {
 #[derive(Debug)]
 pub struct Index {
     db: sled::Db,
+    folder: Folder,
     /// Shelves that are known to exist: asking sled for all names is slow.
-    shelves: RwLock<HashMap<String, Shelf>>,
+    shelves: RwLock<BTreeMap<String, Shelf>>,
     meta: Tree,
     pending: Shelf,
     versions: Shelf,
@@ -113,11 +135,23 @@ pub struct Index {
     carried_refs: Shelf,
     runs: Runs,
     /// One writer at a time: two that change a pack would each write what the other does not know.
-    writing: Mutex<()>,
+    writing: Mutex<Tidying>,
     /// The sequence up to which the journal is applied.
     position: AtomicU64,
     /// The same as it is written: what an index that was not closed begins from.
     saved: AtomicU64,
+}
+
+/// The folder of the tables, in the index's own: they are moved and removed with it. Also what tells in `meta` that there are some.
+const TABLES: &str = "tables";
+
+/// What the names of the days' logs begin with.
+const LOG: &str = "log.";
+
+/// The name, if it is that of a day's log.
+fn log_of(name: &[u8]) -> Option<String> {
+    let name = std::str::from_utf8(name).ok()?;
+    name.strip_prefix(LOG).and_then(Day::parse).map(|_| name.to_owned())
 }
 
 /// Sequences that an index which was not closed applies again, at most: a moment's work.
@@ -145,6 +179,7 @@ impl Index {
             let meta = db.open_tree("meta")?;
             match meta.get("format")? {
                 Some(format) if format == FORMAT => {}
+                Some(format) if format == FORMAT_WITHOUT_TABLES => drop(meta.insert("format", FORMAT)?),
                 Some(_) => return Err(IndexError::Damaged("it is of another format".to_owned())),
                 // A file cut short opens "successfully" with nothing in it.
                 None if db.was_recovered() => return Err(IndexError::Damaged("its first row is missing".to_owned())),
@@ -156,16 +191,26 @@ impl Index {
                 None => 0,
                 Some(row) => rows::decode(b"position", &row, "the position")?,
             };
+            let is_begun = meta.get(TABLES)?.is_some();
+            let folder = Folder::open(directory.join(TABLES), is_begun)?;
+            // A table is there at once, and its tree when sled has written that.
+            for name in folder.names() {
+                db.open_tree(name)?;
+            }
+            let names: Vec<_> = db.tree_names().iter().filter_map(|name| log_of(name)).collect();
+            let open = |name: String| Ok((name.clone(), Shelf::with_tables(db.open_tree(&name)?, folder.of(&name))));
+            let logs = names.into_iter().map(open).collect::<Result<BTreeMap<_, _>>>()?;
             let shelf = |name: &str| Ok::<_, IndexError>(Shelf::new(db.open_tree(name)?));
             Ok(Self {
-                shelves: RwLock::new(HashMap::new()),
+                writing: Mutex::new(Tidying::new(logs.values())),
+                shelves: RwLock::new(logs),
                 meta,
                 pending: shelf("pending")?,
                 versions: shelf("versions")?,
                 carried: shelf("carried")?,
                 carried_refs: shelf("carried.ref")?,
-                runs: Runs::open(&db)?,
-                writing: Mutex::default(),
+                runs: Runs::open(&db, &folder)?,
+                folder,
                 position: AtomicU64::new(position),
                 saved: AtomicU64::new(position),
                 db,
@@ -201,7 +246,10 @@ impl Index {
     /// Writes what was kept in memory, and then the position.
     fn save(&self) -> Result<()> {
         let position = self.position();
-        self.runs.write(&self.db)?;
+        if self.folder.is_begun() && self.meta.get(TABLES)?.is_none() {
+            self.meta.insert(TABLES, &[])?;
+        }
+        self.runs.write(&self.db, &self.folder)?;
         self.meta.insert("position", rows::encode(b"position", &position))?;
         self.saved.store(position, Ordering::Relaxed);
         Ok(())
@@ -332,34 +380,10 @@ impl Index {
         days
     }
 
-    /// Drops a day's log and what was done on it. The caller has carried forward what is still needed.
-    ///
-    /// # Errors
-    /// When the index can not be written.
-    pub fn drop_day(&self, day: Day) -> Result<()> {
-        contained(|| {
-            self.drop_shelf(&format!("log.{day}"))?;
-            // Also what was left of one before, because somebody searched it just then.
-            self.runs.drop_days(&self.db, Kind::Reference, |of| of <= day)?;
-            self.drop_shelf(&format!("audit.{day}"))?;
-            // What is gone must not be applied again.
-            let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-            self.save()
-        })
-    }
-
-    /// Drops the idempotency keys of days before `day`.
-    ///
-    /// # Errors
-    /// When the index can not be written.
-    pub fn drop_idempotency_before(&self, day: Day) -> Result<()> {
-        contained(|| self.runs.drop_days(&self.db, Kind::Idempotency, |of| of < day))
-    }
-
     /// Bytes of the index on disk.
     #[must_use]
     pub fn size_on_disk(&self) -> u64 {
-        self.db.size_on_disk().unwrap_or_default()
+        self.db.size_on_disk().unwrap_or_default() + self.folder.bytes()
     }
 
     /// Writes what was kept in memory and waits until all of it has left the process.
@@ -384,11 +408,15 @@ impl Index {
                 if &*name == b"__sled__default" || &*name == b"meta" {
                     continue;
                 }
-                for item in Shelf::new(self.db.open_tree(&name)?).iter()? {
+                let name = String::from_utf8_lossy(&name);
+                let shelf = match self.runs.shelf_named(&name) {
+                    Some(shelf) => Shelf::clone(&shelf),
+                    None => self.shelf(&name)?,
+                };
+                for item in shelf.iter()? {
                     let (key, row) = item?;
                     if rows::unseal_keyed(&key, &row).is_none() {
-                        let text = format!("a row of {} does not check out", String::from_utf8_lossy(&name));
-                        return Err(IndexError::Damaged(text));
+                        return Err(IndexError::Damaged(format!("a row of {name} does not check out")));
                     }
                     checked += 1;
                 }
@@ -411,29 +439,13 @@ impl Index {
         if let Some(known) = self.shelves.read().unwrap_or_else(PoisonError::into_inner).get(name) {
             return Ok(known.clone());
         }
-        let shelf = Shelf::new(self.db.open_tree(name)?);
+        let tree = self.db.open_tree(name)?;
+        let shelf = match log_of(name.as_bytes()) {
+            Some(_) => Shelf::with_tables(tree, self.folder.of(name)),
+            None => Shelf::new(tree),
+        };
         self.shelves.write().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), shelf.clone());
         Ok(shelf)
-    }
-
-    /// Bit by bit, so that nobody waits for it.
-    fn drop_shelf(&self, name: &str) -> Result<()> {
-        let Some(shelf) = self.existing(name)? else { return Ok(()) };
-        loop {
-            {
-                let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-                if shelf.remove_some()? {
-                    return self.drop_tree(name);
-                }
-            }
-            pause_a_moment();
-        }
-    }
-
-    fn drop_tree(&self, name: &str) -> Result<()> {
-        self.shelves.write().unwrap_or_else(PoisonError::into_inner).remove(name);
-        self.db.drop_tree(name)?;
-        Ok(())
     }
 }
 

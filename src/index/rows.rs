@@ -143,7 +143,7 @@ pub fn readable_as(key: &[u8], value: &[u8]) -> Result<usize> {
     {
         return Err(damaged("an audit row that was just written"));
     }
-    let is_pack = super::shelf::rows_of_pack(key, &row).is_ok();
+    let is_pack = super::pack::rows_of_pack(key, &row).is_ok();
     Ok(kinds.into_iter().filter(|is_readable| *is_readable).count() + usize::from(is_pack))
 }
 

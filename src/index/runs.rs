@@ -13,9 +13,10 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use fastbloom::AtomicBloomFilter;
 use sled::{Db, IVec};
 
-use super::Result;
 use super::merge::Merge;
+use super::sealed::Folder;
 use super::shelf::Shelf;
+use super::{IndexError, Result};
 use crate::domain::time::Day;
 
 /// What is found by it.
@@ -39,11 +40,17 @@ impl Kind {
 /// Rows of a run from which on a new one is begun.
 const RUN_ROWS: usize = 1 << 15;
 
+/// So many runs of a day, and they become one: who searches looks through all of them.
+const RUNS_MAX: usize = 16;
+
 /// Rows in memory from which on they are to be written.
 const RECENT_ROWS_MAX: usize = 1 << 14;
 
 /// Rows that are merged each time that some were written, so that nobody waits for a whole day's.
 const MERGED_ROWS: usize = 1 << 15;
+
+/// Writes to wait after one that failed.
+const REST: u32 = 256;
 
 /// How often some packs of what was merged are removed then.
 const REMOVED_AT_ONCE: usize = 8;
@@ -60,19 +67,37 @@ struct Run {
     rows: usize,
 }
 
+impl Run {
+    /// Whether it was made of others.
+    fn is_merged(&self) -> bool {
+        self.shelf.sealed().is_some_and(|sealed| !sealed.tables().all().is_empty())
+    }
+}
+
+/// Runs of a day on their way to become one.
+#[derive(Debug)]
+struct Merging {
+    of_day: OfDay,
+    /// Those that it is made of.
+    from: Vec<u32>,
+    number: u32,
+    merge: Merge,
+}
+
 /// What goes on between one writing and the next.
 #[derive(Debug, Default)]
 struct Work {
-    /// The day whose runs are being merged, the last of them, and the number of the run that they become.
-    merging: Option<(OfDay, u32, Merge)>,
+    merging: Option<Merging>,
     /// Merged or expired, and perhaps still searched by somebody.
     retired: Vec<(OfDay, Run)>,
+    /// Writes to wait after a merge that could not be written.
+    rest: u32,
 }
 
 impl Work {
     /// The highest number of the day's runs that are being made or removed.
     fn number_of(&self, of_day: OfDay) -> Option<u32> {
-        let merging = self.merging.iter().filter(|(of, ..)| *of == of_day).map(|(_, number, _)| *number);
+        let merging = self.merging.iter().filter(|merging| merging.of_day == of_day).map(|merging| merging.number);
         let retired = self.retired.iter().filter(|(of, _)| *of == of_day).map(|(_, run)| run.number);
         merging.chain(retired).max()
     }
@@ -118,19 +143,24 @@ fn of_name(name: &[u8]) -> Option<(OfDay, u32)> {
     })
 }
 
+fn shelf_of(db: &Db, folder: &Folder, of_day: OfDay, number: u32) -> Result<Shelf> {
+    let name = name_of(of_day, number);
+    Ok(Shelf::with_tables(db.open_tree(&name)?, folder.of(&name)))
+}
+
 fn filter() -> AtomicBloomFilter {
     AtomicBloomFilter::with_num_bits(FILTER_BITS).hashes(FILTER_HASHES)
 }
 
 impl Runs {
     /// Those that were written. Reads the keys of every idempotency run.
-    pub(super) fn open(db: &Db) -> Result<Self> {
+    pub(super) fn open(db: &Db, folder: &Folder) -> Result<Self> {
         let mut written: BTreeMap<OfDay, Vec<Run>> = BTreeMap::new();
         let mut used: BTreeMap<Day, AtomicBloomFilter> = BTreeMap::new();
         let mut names: Vec<_> = db.tree_names().iter().filter_map(|name| of_name(name)).collect();
         names.sort_unstable();
         for (of_day, number) in names {
-            let shelf = Shelf::new(db.open_tree(name_of(of_day, number))?);
+            let shelf = shelf_of(db, folder, of_day, number)?;
             let mut rows = RUN_ROWS;
             if of_day.0 == Kind::Idempotency {
                 let used = used.entry(of_day.1).or_insert_with(filter);
@@ -145,7 +175,8 @@ impl Runs {
         for kind in Kind::ALL {
             // Only the last is ever added to, and there is no need to fill up that of a day that is over.
             let newest = written.iter_mut().rfind(|((of, _), _)| *of == kind);
-            let last = newest.and_then(|(_, runs)| runs.last_mut()).filter(|run| run.rows == RUN_ROWS);
+            let last =
+                newest.and_then(|(_, runs)| runs.last_mut()).filter(|run| run.rows == RUN_ROWS && !run.is_merged());
             if let Some(last) = last {
                 last.rows = last.shelf.iter()?.take(RUN_ROWS).count();
             }
@@ -181,7 +212,7 @@ impl Runs {
     }
 
     /// Writes what is in memory out and forgets it there.
-    pub(super) fn write(&self, db: &Db) -> Result<()> {
+    pub(super) fn write(&self, db: &Db, folder: &Folder) -> Result<()> {
         let mut work = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner).clone();
         for (of_day, rows) in &recent {
@@ -202,7 +233,7 @@ impl Runs {
                 }
                 last => {
                     let number = last.map(|(number, ..)| number).max(taken).map_or(0, |number| number + 1);
-                    (number, Arc::new(Shelf::new(db.open_tree(name_of(*of_day, number))?)), 0)
+                    (number, Arc::new(shelf_of(db, folder, *of_day, number)?), 0)
                 }
             };
             shelf.apply(rows.iter().map(|(key, row)| (key.clone(), Some(row.clone()))).collect())?;
@@ -221,7 +252,7 @@ impl Runs {
         }
         now.retain(|_, rows| !rows.is_empty());
         drop(now);
-        self.merge_some(db, &mut work, &recent)?;
+        self.merge_some(db, folder, &mut work, &recent)?;
         // As much as was written, about.
         for _ in 0..REMOVED_AT_ONCE {
             work.remove_some(db)?;
@@ -229,33 +260,81 @@ impl Runs {
         Ok(())
     }
 
-    /// Goes on merging the runs of days that are over. `busy` are those that something was written of just now: where the clock was
-    /// set back, older ones too.
-    fn merge_some(&self, db: &Db, work: &mut Work, busy: &BTreeMap<OfDay, Sorted>) -> Result<()> {
-        if work.merging.is_none() {
-            let written = self.written.read().unwrap_or_else(PoisonError::into_inner);
-            let all = written.keys().chain(busy.keys());
-            let newest = all.filter(|(kind, _)| *kind == Kind::Reference).max().copied();
-            let is_over = |of: &OfDay| {
-                of.0 == Kind::Reference && newest.is_some_and(|newest| *of < newest) && !busy.contains_key(of)
-            };
-            if let Some((of_day, runs)) = written.iter().find(|(of_day, runs)| runs.len() > 1 && is_over(of_day)) {
-                let number = runs.last().map_or(0, |run| run.number + 1);
-                let from = runs.iter().map(|run| Shelf::clone(&run.shelf)).collect();
-                let into = Shelf::new(db.open_tree(name_of(*of_day, number))?);
-                work.merging = Some((*of_day, number, Merge::new(from, into)));
-            }
+    /// Goes on merging, or begins to. `busy` are those that something was written of just now: where the clock was set back, also
+    /// of days that are over.
+    fn merge_some(&self, db: &Db, folder: &Folder, work: &mut Work, busy: &BTreeMap<OfDay, Sorted>) -> Result<()> {
+        if work.rest > 0 {
+            work.rest -= 1;
+            return Ok(());
         }
-        let Some((of_day, number, merge)) = &mut work.merging else { return Ok(()) };
-        let Some(rows) = merge.step(MERGED_ROWS)? else { return Ok(()) };
-        let run = Run { number: *number, shelf: Arc::new(merge.shelf()), rows: rows.max(RUN_ROWS) };
-        let mut written = self.written.write().unwrap_or_else(PoisonError::into_inner);
-        let runs = written.entry(*of_day).or_default();
-        let merged = runs.extract_if(.., |other| other.number < run.number);
-        work.retired.extend(merged.map(|other| (*of_day, other)));
-        runs.insert(0, run);
-        work.merging = None;
+        let going_on = match work.merging.take() {
+            None => self.next_merge(db, folder, work, busy),
+            merging => Ok(merging),
+        };
+        match going_on.and_then(|merging| merging.map_or(Ok(None), |merging| self.go_on(work, merging))) {
+            Ok(merging) => work.merging = merging,
+            Err(error @ (IndexError::Io(_) | IndexError::Full)) => {
+                tracing::warn!(%error, "a part of the index can not be merged; it is tried again later");
+                work.rest = REST;
+            }
+            Err(error) => return Err(error),
+        }
         Ok(())
+    }
+
+    /// All runs of a day that is over, when there are several, or those of a day that became too many.
+    fn next_merge(
+        &self,
+        db: &Db,
+        folder: &Folder,
+        work: &Work,
+        busy: &BTreeMap<OfDay, Sorted>,
+    ) -> Result<Option<Merging>> {
+        let written = self.written.read().unwrap_or_else(PoisonError::into_inner);
+        let all = written.keys().chain(busy.keys());
+        let newest = all.filter(|(kind, _)| *kind == Kind::Reference).max().copied();
+        let is_over =
+            |of: &OfDay| of.0 == Kind::Reference && newest.is_some_and(|newest| *of < newest) && !busy.contains_key(of);
+        let to_merge = written.iter().find_map(|(of_day, runs)| {
+            if runs.len() > 1 && is_over(of_day) {
+                return Some((*of_day, runs.iter().collect::<Vec<_>>()));
+            }
+            let small: Vec<_> = runs.iter().filter(|run| !run.is_merged()).collect();
+            (small.len() >= RUNS_MAX).then_some((*of_day, small))
+        });
+        let Some((of_day, runs)) = to_merge else { return Ok(None) };
+        let highest =
+            written.get(&of_day).into_iter().flatten().map(|run| run.number).chain(work.number_of(of_day)).max();
+        let number = highest.map_or(0, |highest| highest + 1);
+        let from = runs.iter().map(|run| Shelf::clone(&run.shelf)).collect();
+        let into = shelf_of(db, folder, of_day, number)?;
+        let Some(table) = into.sealed().map(|sealed| sealed.begin()).transpose()? else { return Ok(None) };
+        let (from_numbers, merge) = (runs.iter().map(|run| run.number).collect(), Merge::new(from, into, table));
+        Ok(Some(Merging { of_day, from: from_numbers, number, merge }))
+    }
+
+    /// A bit of it; `None` when it is done.
+    fn go_on(&self, work: &mut Work, mut merging: Merging) -> Result<Option<Merging>> {
+        if !merging.merge.step(MERGED_ROWS)? {
+            return Ok(Some(merging));
+        }
+        let Merging { of_day, from, number, merge } = merging;
+        let (shelf, rows) = merge.finish()?;
+        let run = Run { number, shelf: Arc::new(shelf), rows: rows.max(RUN_ROWS) };
+        let mut written = self.written.write().unwrap_or_else(PoisonError::into_inner);
+        let runs = written.entry(of_day).or_default();
+        let merged = runs.extract_if(.., |other| from.contains(&other.number));
+        work.retired.extend(merged.map(|other| (of_day, other)));
+        runs.insert(0, run);
+        Ok(None)
+    }
+
+    /// The run of such a tree's name.
+    pub(super) fn shelf_named(&self, name: &str) -> Option<Arc<Shelf>> {
+        let (of_day, number) = of_name(name.as_bytes())?;
+        let written = self.written.read().unwrap_or_else(PoisonError::into_inner);
+        let run = written.get(&of_day)?.iter().find(|run| run.number == number)?;
+        Some(Arc::clone(&run.shelf))
     }
 
     /// Drops everything of the days that `gone` says are.
@@ -270,11 +349,10 @@ impl Runs {
             if kind == Kind::Idempotency {
                 self.used.write().unwrap_or_else(PoisonError::into_inner).retain(|day, _| !gone(*day));
             }
-            let broken_off = work.merging.take_if(|(of_day, ..)| is_gone(of_day));
-            work.retired.extend(
-                broken_off
-                    .map(|(of_day, number, merge)| (of_day, Run { number, shelf: Arc::new(merge.shelf()), rows: 0 })),
-            );
+            let broken_off = work.merging.take_if(|merging| is_gone(&merging.of_day));
+            work.retired.extend(broken_off.map(|Merging { of_day, number, merge, .. }| {
+                (of_day, Run { number, shelf: Arc::new(merge.shelf()), rows: 0 })
+            }));
             let runs = dropped.into_iter().flat_map(|(of_day, runs)| runs.into_iter().map(move |run| (of_day, run)));
             work.retired.extend(runs);
         }
@@ -341,14 +419,18 @@ mod tests {
         sled::Config::new().path(folder).cache_capacity(1 << 20).open().unwrap()
     }
 
+    fn tables_of(folder: &tempfile::TempDir) -> Folder {
+        Folder::open(folder.path().join("tables"), false).unwrap()
+    }
+
     fn key(number: u64) -> Vec<u8> {
         // In no order.
         number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes().to_vec()
     }
 
-    fn write(runs: &Runs, db: &Db, kind: Kind, day: Day, numbers: std::ops::Range<u64>) {
+    fn write(runs: &Runs, (db, tables): (&Db, &Folder), kind: Kind, day: Day, numbers: std::ops::Range<u64>) {
         runs.add(numbers.map(|number| (kind, day, key(number), number.to_be_bytes().to_vec())).collect());
-        runs.write(db).unwrap();
+        runs.write(db, tables).unwrap();
     }
 
     fn keys(runs: &Runs, day: Day) -> Vec<Vec<u8>> {
@@ -375,33 +457,35 @@ mod tests {
     fn the_runs_of_a_day_that_is_over_become_one() {
         let folder = tempfile::tempdir().unwrap();
         let db = database(folder.path());
-        let runs = Runs::open(&db).unwrap();
+        let tables = tables_of(&folder);
+        let runs = Runs::open(&db, &tables).unwrap();
         for from in [0, ROWS, 2 * ROWS] {
-            write(&runs, &db, Kind::Reference, DAYS[0], from..from + ROWS);
+            write(&runs, (&db, &tables), Kind::Reference, DAYS[0], from..from + ROWS);
         }
-        write(&runs, &db, Kind::Idempotency, DAYS[0], 0..10);
+        write(&runs, (&db, &tables), Kind::Idempotency, DAYS[0], 0..10);
         assert_eq!(trees(&db, DAYS[0]), 3, "its day is not over");
         let searched = runs.shelves(Kind::Reference, DAYS[0]);
         for number in 0..3 {
-            write(&runs, &db, Kind::Reference, DAYS[1], number..number + 1);
+            write(&runs, (&db, &tables), Kind::Reference, DAYS[1], number..number + 1);
             assert!(keys(&runs, DAYS[0]) == sorted(0..3 * ROWS), "a key is missing in step {number}");
         }
         assert_eq!(runs.shelves(Kind::Reference, DAYS[0]).len(), 1);
         assert_eq!(trees(&db, DAYS[0]), 4, "somebody searches the others");
         assert!(searched.iter().all(|shelf| shelf.iter().unwrap().next().unwrap().is_ok()));
         drop(searched);
-        write(&runs, &db, Kind::Reference, DAYS[1], 3..4);
+        write(&runs, (&db, &tables), Kind::Reference, DAYS[1], 3..4);
         assert_eq!(trees(&db, DAYS[0]), 1);
         assert_eq!(runs.get(Kind::Reference, DAYS[0], &key(5)).unwrap().unwrap(), 5_u64.to_be_bytes());
         assert!(runs.get(Kind::Idempotency, DAYS[0], &key(5)).unwrap().is_some());
 
         // What comes late is found as well, and merged with the rest.
-        write(&runs, &db, Kind::Reference, DAYS[0], 3 * ROWS..3 * ROWS + 1);
+        write(&runs, (&db, &tables), Kind::Reference, DAYS[0], 3 * ROWS..3 * ROWS + 1);
         assert_eq!(runs.shelves(Kind::Reference, DAYS[0]).len(), 2);
         drop(runs);
-        let runs = Runs::open(&db).unwrap();
+        let tables = tables_of(&folder);
+        let runs = Runs::open(&db, &tables).unwrap();
         for number in 4..9 {
-            write(&runs, &db, Kind::Reference, DAYS[1], number..number + 1);
+            write(&runs, (&db, &tables), Kind::Reference, DAYS[1], number..number + 1);
         }
         assert_eq!((trees(&db, DAYS[0]), trees(&db, DAYS[1])), (1, 1));
         assert!(keys(&runs, DAYS[0]) == sorted(0..3 * ROWS + 1));
@@ -413,38 +497,41 @@ mod tests {
     fn a_merge_that_is_broken_off_or_overtaken_loses_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let db = database(folder.path());
-        let mut runs = Runs::open(&db).unwrap();
+        let tables = tables_of(&folder);
+        let mut tables = tables;
+        let mut runs = Runs::open(&db, &tables).unwrap();
         let mut count = 0;
         for round in 0..4 {
             for _ in 0..2 {
-                write(&runs, &db, Kind::Reference, DAYS[0], count..count + ROWS);
+                write(&runs, (&db, &tables), Kind::Reference, DAYS[0], count..count + ROWS);
                 count += ROWS;
             }
             // One step of several.
-            write(&runs, &db, Kind::Reference, DAYS[1], round..round + 1);
+            write(&runs, (&db, &tables), Kind::Reference, DAYS[1], round..round + 1);
             assert!(runs.writing.lock().unwrap().merging.is_some(), "round {round}");
             if round % 2 == 0 {
                 // More of the day while it is merged: the clock was set back.
-                write(&runs, &db, Kind::Reference, DAYS[0], count..count + 7);
+                write(&runs, (&db, &tables), Kind::Reference, DAYS[0], count..count + 7);
                 count += 7;
             } else {
                 drop(runs);
-                runs = Runs::open(&db).unwrap();
+                tables = tables_of(&folder);
+                runs = Runs::open(&db, &tables).unwrap();
             }
             assert!(keys(&runs, DAYS[0]) == sorted(0..count), "round {round}");
         }
         for number in 0..40 {
-            write(&runs, &db, Kind::Reference, DAYS[2], number..number + 1);
+            write(&runs, (&db, &tables), Kind::Reference, DAYS[2], number..number + 1);
         }
         assert_eq!(trees(&db, DAYS[0]), 1);
         assert!(keys(&runs, DAYS[0]) == sorted(0..count));
 
-        write(&runs, &db, Kind::Reference, DAYS[1], 0..2 * ROWS);
-        write(&runs, &db, Kind::Reference, DAYS[2], 41..42);
+        write(&runs, (&db, &tables), Kind::Reference, DAYS[1], 0..2 * ROWS);
+        write(&runs, (&db, &tables), Kind::Reference, DAYS[2], 41..42);
         assert!(runs.writing.lock().unwrap().merging.is_some());
         runs.drop_days(&db, Kind::Reference, |day| day < DAYS[2]).unwrap();
         assert_eq!((trees(&db, DAYS[0]), trees(&db, DAYS[1]), trees(&db, DAYS[2])), (0, 0, 1));
-        write(&runs, &db, Kind::Reference, DAYS[2], 42..43);
+        write(&runs, (&db, &tables), Kind::Reference, DAYS[2], 42..43);
         assert_eq!(keys(&runs, DAYS[2]).len(), 42);
     }
 }

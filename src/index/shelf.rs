@@ -2,28 +2,27 @@
 //!
 //! sled keeps at most sixteen rows in a page and some two hundred bytes of memory for each page, whether anybody reads it or not,
 //! and every row that is written costs it microseconds. So what is one row to it holds a pack: neighbouring rows of together about
-//! two kilobytes, under the lowest key that may be in it. It is not known here what rows mean.
+//! two kilobytes, under the lowest key that may be in it. What is written to no longer moves on to tables; what changes in one
+//! after all is in sled again, where a pack counts before one of the same key in a table. It is not known here what rows mean.
 //!
 //! Invariants: the packs' keys are in order and each pack's rows lie from its own key up to the next one's; a pack carries a
 //! checksum over its key and all that is in it. One writer at a time; readers see each pack as it was before or after a write, and
 //! pass every row at most once.
 
 use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use sled::{Batch, IVec, Tree};
 
-use super::rows::{seal_keyed, unseal_keyed};
+use super::Result;
+use super::pack::{PACK_BYTES, Pack, Packing, Row, is_empty};
+use super::sealed::{Removed, Sealed};
+use super::table::{Entries, Entry, Table, TableWriter, Tables};
 use super::walk::Order;
-use super::{IndexError, Result};
 
 /// A key and its new row; `None` removes it.
 pub(super) type Change = (Vec<u8>, Option<Vec<u8>>);
-
-/// A key and its row.
-pub(super) type Row = (IVec, IVec);
-
-/// Bytes of rows from which on a pack is divided. Smaller ones cost more memory, larger ones more writing for a single change.
-const PACK_BYTES: usize = 2048;
 
 /// Packs of one write to sled, which is done with all of them or none.
 const PACKS_PER_WRITE: usize = 64;
@@ -35,102 +34,66 @@ const PACKS_REMOVED: usize = 256;
 #[derive(Clone, Debug)]
 pub(super) struct Shelf {
     tree: Tree,
+    sealed: Option<Arc<Sealed>>,
 }
 
-fn damaged() -> IndexError {
-    IndexError::Damaged("a pack of rows does not check out".to_owned())
-}
-
-/// The rows of a pack, in order.
-#[derive(Clone, Debug, Default)]
-struct Pack {
-    bytes: IVec,
-    /// Where each key begins, and where its row begins and ends.
-    places: Vec<(u32, u32, u32)>,
-}
-
-/// The length of a key or row before it.
-const LENGTHS: usize = 6;
-
-impl Pack {
-    fn read(key: &[u8], sealed: &IVec) -> Result<Self> {
-        let content = unseal_keyed(key, sealed).ok_or_else(damaged)?;
-        let mut places = Vec::with_capacity(content.len() / 48 + 1);
-        let (mut rest, mut at) = (content, 0_usize);
-        while !rest.is_empty() {
-            let (lengths, rows) = rest.split_first_chunk::<LENGTHS>().ok_or_else(damaged)?;
-            let [k0, k1, r0, r1, r2, r3] = *lengths;
-            let key_length = usize::from(u16::from_le_bytes([k0, k1]));
-            let row_length = usize::try_from(u32::from_le_bytes([r0, r1, r2, r3])).map_err(|_| damaged())?;
-            let whole = key_length.checked_add(row_length).ok_or_else(damaged)?;
-            rest = rows.get(whole..).ok_or_else(damaged)?;
-            let begin = at + LENGTHS;
-            at = begin + whole;
-            let place = [begin, begin + key_length, at].map(|place| u32::try_from(place).unwrap_or(u32::MAX));
-            places.push((place[0], place[1], place[2]));
-        }
-        Ok(Self { bytes: sealed.clone(), places })
-    }
-
-    fn slice(&self, from: u32, to: u32) -> &[u8] {
-        self.bytes.get(from as usize..to as usize).unwrap_or_default()
-    }
-
-    fn key(&self, at: usize) -> &[u8] {
-        self.places.get(at).map_or(&[], |(key, row, _)| self.slice(*key, *row))
-    }
-
-    fn row(&self, at: usize) -> &[u8] {
-        self.places.get(at).map_or(&[], |(_, row, end)| self.slice(*row, *end))
-    }
-
-    fn find(&self, key: &[u8]) -> std::result::Result<usize, usize> {
-        self.places.binary_search_by(|(from, to, _)| self.slice(*from, *to).cmp(key))
-    }
-
-    /// How many rows have keys below the bound, or also at it.
-    fn below(&self, key: &[u8], or_at: bool) -> usize {
-        match self.find(key) {
-            Ok(at) => at + usize::from(or_at),
-            Err(at) => at,
-        }
-    }
-
-    fn owned(&self, at: usize) -> Option<Row> {
-        let (key, row, end) = *self.places.get(at)?;
-        let part = |from: u32, to: u32| self.bytes.subslice(from as usize, (to - from) as usize);
-        Some((part(key, row), part(row, end)))
-    }
-}
-
-/// How many rows of a sealed pack can be taken out of it.
-pub(super) fn rows_of_pack(key: &[u8], sealed: &[u8]) -> Result<usize> {
-    let pack = Pack::read(key, &IVec::from(sealed))?;
-    Ok((0..pack.places.len()).filter_map(|at| pack.owned(at)).filter(|(key, _)| pack.find(key).is_ok()).count())
+/// A pack and where it was found.
+struct FoundPack {
+    key: IVec,
+    pack: Pack,
+    /// In tables only, so what changes is one pack more for sled.
+    is_sealed: bool,
 }
 
 impl Shelf {
+    /// One that is in sled alone.
     pub(super) const fn new(tree: Tree) -> Self {
-        Self { tree }
+        Self { tree, sealed: None }
+    }
+
+    /// One that has tables, or may get some.
+    pub(super) const fn with_tables(tree: Tree, sealed: Arc<Sealed>) -> Self {
+        Self { tree, sealed: Some(sealed) }
+    }
+
+    /// Its tables, if it can have some.
+    pub(super) fn sealed(&self) -> Option<&Arc<Sealed>> {
+        self.sealed.as_ref()
+    }
+
+    /// The tables that there are, which whoever reads takes before it looks into sled.
+    fn tables(&self) -> Option<Arc<Tables>> {
+        self.sealed.as_ref().map(|sealed| sealed.tables())
     }
 
     /// The row of a key.
     pub(super) fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<IVec>> {
         let key = key.as_ref();
-        let Some((_, pack)) = self.pack_of(key)? else { return Ok(None) };
+        let Some(FoundPack { pack, .. }) = self.pack_of(key)? else { return Ok(None) };
         Ok(pack.find(key).ok().and_then(|at| pack.owned(at)).map(|(_, row)| row))
     }
 
     /// Rows from `start` on, below `end` if there is one, in either order.
     pub(super) fn range(&self, start: &[u8], end: Option<&[u8]>, order: Order) -> Result<Rows> {
-        let first = self.pack_of(start)?.map_or_else(|| start.to_vec(), |(key, _)| key.to_vec());
+        let first = self.pack_of(start)?.map_or_else(|| start.to_vec(), |found| found.key.to_vec());
         let packs = match end {
             Some(end) if end <= start => None,
-            Some(end) => Some(self.tree.range::<&[u8], _>((Bound::Included(&first[..]), Bound::Excluded(end)))),
-            None => Some(self.tree.range(first..)),
+            end => Some(self.packs(&first, end, order)),
         };
         let (start, end) = (start.to_vec(), end.map(<[u8]>::to_vec));
         Ok(Rows { packs, order, start, end, pack: Pack::default(), left: 0..0, last: None })
+    }
+
+    /// Packs whose own keys are from `start` on, below `end` if there is one, in either order.
+    pub(super) fn packs(&self, start: &[u8], end: Option<&[u8]>, order: Order) -> Packs {
+        // Also where there are none: as long as these are held, nothing that they do not have leaves sled.
+        let of_tables = self.tables().map(|tables| Entries::new(tables, start, end, order));
+        let of_sled = match end {
+            Some(end) if end <= start => None,
+            Some(end) => Some(self.tree.range::<&[u8], _>((Bound::Included(start), Bound::Excluded(end)))),
+            None => Some(self.tree.range(start..)),
+        };
+        Packs { order, of_sled, of_tables, next_of_sled: None, next_of_tables: None }
     }
 
     /// Rows whose keys begin with `prefix`, in order.
@@ -147,12 +110,13 @@ impl Shelf {
     pub(super) fn apply(&self, mut changes: Vec<Change>) -> Result<()> {
         // Stable: what came later stays later.
         changes.sort_by(|a, b| a.0.cmp(&b.0));
+        let leaves_empty = self.sealed.as_ref().is_some_and(|sealed| sealed.may_have_packs());
         let mut changes = changes.into_iter().peekable();
         let mut batch = Batch::default();
         let mut packs = 0;
         while let Some((first, _)) = changes.peek() {
             let found = self.pack_of(first)?;
-            let next = self.tree.get_gt(first)?.map(|(key, _)| key);
+            let next = self.key_above(first)?;
             let mut mine = Vec::new();
             while let Some(change) = changes.next_if(|(key, _)| next.as_ref().is_none_or(|next| key[..] < next[..])) {
                 match mine.last_mut() {
@@ -160,11 +124,15 @@ impl Shelf {
                     _ => mine.push(change),
                 }
             }
+            let is_known = found.as_ref().is_some_and(|found| !found.is_sealed);
             let (key, pack) = match found {
-                Some((key, pack)) => (Some(key), pack),
+                Some(found) => (Some(found.key), found.pack),
                 None => (None, Pack::default()),
             };
-            packs += rewrite(&mut batch, key, &pack, &mine, next.is_none());
+            let rewritten = Rewrite { pack: &pack, changes: &mine, is_last: next.is_none(), leaves_empty };
+            let written = rewritten.put(&mut batch, key);
+            self.grew(mine.first().map_or(&[], |(key, _)| key), written.saturating_sub(usize::from(is_known)));
+            packs += written;
             if packs >= PACKS_PER_WRITE {
                 self.tree.apply_batch(std::mem::take(&mut batch))?;
                 packs = 0;
@@ -176,9 +144,27 @@ impl Shelf {
         Ok(())
     }
 
-    /// Removes the first packs, as many as are passed over in a moment; tells whether that was the last of them. sled drops a tree
-    /// in one go, with all of it in memory and on the thread of whoever comes along.
+    /// Notes that there are more packs in sled, around this key.
+    fn grew(&self, key: &[u8], packs: usize) {
+        let Some(sealed) = self.sealed.as_ref().filter(|_| packs > 0) else { return };
+        let tables = sealed.tables();
+        let at = tables.table_of(key).unwrap_or_default();
+        let is_behind_all = tables.all().last().is_none_or(|last| *last.last < *key);
+        let table = tables.all().get(at).filter(|_| !is_behind_all);
+        let of = table.map_or(&sealed.appended, |table| &table.overlaid);
+        of.fetch_add(packs, Ordering::Relaxed);
+    }
+
+    /// Removes the first of it, as much as is passed over in a moment; tells whether that was the last. sled drops a tree in one go,
+    /// with all of it in memory and on the thread of whoever comes along. Tables go first: sled has what is newer, and if this is
+    /// broken off, it must not be what is older that is left.
     pub(super) fn remove_some(&self) -> Result<bool> {
+        if let Some(sealed) = &self.sealed {
+            sealed.retire_all();
+            if sealed.remove_some()? != Removed::All {
+                return Ok(false);
+            }
+        }
         let mut batch = Batch::default();
         let mut packs = 0;
         for key in self.tree.iter().keys().take(PACKS_REMOVED) {
@@ -189,12 +175,138 @@ impl Shelf {
         Ok(packs < PACKS_REMOVED)
     }
 
+    /// Removes packs from sled that a table has as well, of those from `start` on and below `end`. Looks at as many as are passed
+    /// over in a moment; gives where to go on, `None` when that was the last. Nobody may read by what there was before the table.
+    pub(super) fn remove_sealed(&self, start: &[u8], end: Option<&[u8]>, table: &Table) -> Result<Option<Vec<u8>>> {
+        let Some(tables) = self.tables() else { return Ok(None) };
+        let end = end.map_or(Bound::Unbounded, Bound::Excluded);
+        let (mut batch, mut next, mut looked_at) = (Batch::default(), None, 0);
+        for item in self.tree.range::<&[u8], _>((Bound::Included(start), end)) {
+            let (key, sealed) = item?;
+            if looked_at == PACKS_REMOVED {
+                next = Some(key.to_vec());
+                break;
+            }
+            looked_at += 1;
+            match tables.get(&key)? {
+                Some(same) if same == sealed => batch.remove(key),
+                None if is_empty(&sealed) => batch.remove(key),
+                _ if *table.first() <= *key && key <= table.last => {
+                    table.overlaid.fetch_add(1, Ordering::Relaxed);
+                }
+                _ => {}
+            }
+        }
+        self.tree.apply_batch(batch)?;
+        Ok(next)
+    }
+
+    /// Copies packs that have rows to a table, from `start` on and below `end`, at most so many. Gives where to go on, `None` when
+    /// that was the last.
+    pub(super) fn copy_some(
+        &self,
+        start: &[u8],
+        end: Option<&[u8]>,
+        most: usize,
+        to: &mut TableWriter,
+    ) -> Result<Option<Vec<u8>>> {
+        for (count, item) in self.packs(start, end, Order::OldestFirst).enumerate() {
+            let (key, sealed) = item?;
+            if count == most {
+                return Ok(Some(key.to_vec()));
+            }
+            if !is_empty(&sealed) {
+                to.push(&key, &sealed)?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether sled has at least so many packs from `start` on.
+    pub(super) fn has_packs(&self, start: &[u8], at_least: usize) -> Result<bool> {
+        Ok(self.tree.range(start..).keys().take(at_least).collect::<std::result::Result<Vec<_>, _>>()?.len()
+            == at_least)
+    }
+
     /// The pack that a key is in, if it is in any.
-    fn pack_of(&self, key: &[u8]) -> Result<Option<(IVec, Pack)>> {
-        let Some(item) = self.tree.range::<&[u8], _>(..=key).next_back() else { return Ok(None) };
-        let (key, sealed) = item?;
+    fn pack_of(&self, key: &[u8]) -> Result<Option<FoundPack>> {
+        let tables = self.tables();
+        let of_sled = self.tree.range::<&[u8], _>(..=key).next_back().transpose()?;
+        let of_tables = match &tables {
+            Some(tables) => {
+                let last = tables.all().last().map(|table| &table.last);
+                let is_behind = of_sled.as_ref().is_some_and(|(of_sled, _)| last.is_none_or(|last| last <= of_sled));
+                if is_behind { None } else { tables.at_or_below(key)? }
+            }
+            None => None,
+        };
+        let is_sealed = match (&of_sled, &of_tables) {
+            (Some((of_sled, _)), Some(entry)) => *of_sled < entry.key,
+            (_, of_tables) => of_tables.is_some(),
+        };
+        let found = match of_tables.filter(|_| is_sealed) {
+            Some(entry) => Some((entry.key.clone(), entry.read()?)),
+            None => of_sled,
+        };
+        let Some((key, sealed)) = found else { return Ok(None) };
         let pack = Pack::read(&key, &sealed)?;
-        Ok(Some((key, pack)))
+        Ok(Some(FoundPack { key, pack, is_sealed }))
+    }
+
+    /// The key of the first pack above this one.
+    fn key_above(&self, key: &[u8]) -> Result<Option<IVec>> {
+        let tables = self.tables();
+        let of_sled = self.tree.get_gt(key)?.map(|(key, _)| key);
+        let of_tables = tables.map(|tables| tables.key_above(key)).transpose()?.flatten();
+        Ok(of_sled.into_iter().chain(of_tables).min())
+    }
+}
+
+/// Packs in order, each as it counts.
+pub(super) struct Packs {
+    order: Order,
+    of_sled: Option<sled::Iter>,
+    of_tables: Option<Entries>,
+    next_of_sled: Option<Row>,
+    next_of_tables: Option<Entry>,
+}
+
+impl Packs {
+    fn step(&mut self) -> Result<Option<Row>> {
+        if self.next_of_tables.is_none()
+            && let Some(of_tables) = &mut self.of_tables
+        {
+            self.next_of_tables = of_tables.next().transpose()?;
+        }
+        if self.next_of_sled.is_none()
+            && let Some(of_sled) = &mut self.of_sled
+        {
+            let next = match self.order {
+                Order::OldestFirst => of_sled.next(),
+                Order::NewestFirst => of_sled.next_back(),
+            };
+            self.next_of_sled = next.transpose()?;
+        }
+        let Some(of_tables) = &self.next_of_tables else { return Ok(self.next_of_sled.take()) };
+        if let Some((of_sled, _)) = &self.next_of_sled {
+            if *of_sled == of_tables.key {
+                self.next_of_tables = None;
+                return Ok(self.next_of_sled.take());
+            }
+            if (*of_sled < of_tables.key) == (self.order == Order::OldestFirst) {
+                return Ok(self.next_of_sled.take());
+            }
+        }
+        let Some(entry) = self.next_of_tables.take() else { return Ok(None) };
+        Ok(Some((entry.key.clone(), entry.read()?)))
+    }
+}
+
+impl Iterator for Packs {
+    type Item = Result<Row>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.step().transpose()
     }
 }
 
@@ -210,57 +322,66 @@ fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
     None
 }
 
-/// Puts a pack with its changes, all of them to keys that belong in it, into the batch; tells how many packs that is.
-fn rewrite(batch: &mut Batch, key: Option<IVec>, pack: &Pack, changes: &[Change], is_last: bool) -> usize {
-    let mut rows: Vec<(&[u8], &[u8])> = Vec::with_capacity(pack.places.len() + changes.len());
-    let mut old = 0;
-    for (at, row) in changes {
-        let until = pack.below(at, false).max(old);
-        rows.extend((old..until).map(|place| (pack.key(place), pack.row(place))));
-        old = until + usize::from(pack.key(until) == &at[..] && until < pack.places.len());
-        rows.extend(row.as_deref().map(|row| (&at[..], row)));
-    }
-    let appends = old == pack.places.len() && is_last;
-    rows.extend((old..pack.places.len()).map(|place| (pack.key(place), pack.row(place))));
-    let Some((lowest, _)) = rows.first() else {
-        if let Some(key) = key {
-            batch.remove(key);
-        }
-        return 1;
-    };
-    let bytes = |(key, row): &(&[u8], &[u8])| LENGTHS + key.len() + row.len();
-    let total: usize = rows.iter().map(bytes).sum();
-    // What only grows at its end is filled up; in the middle, the parts have room for more.
-    let parts = total.div_ceil(if appends { PACK_BYTES } else { PACK_BYTES * 3 / 4 }).max(1);
-    let full = if total <= PACK_BYTES { total } else { total.div_ceil(parts) };
-    let mut under = key.unwrap_or_else(|| IVec::from(*lowest));
-    let (mut content, mut count) = (Vec::with_capacity(full + 64), 0);
-    for (place, row) in rows.iter().enumerate() {
-        if !content.is_empty() && content.len() + bytes(row) > full.max(1) + LENGTHS {
-            batch.insert(&under, seal_keyed(&under, std::mem::take(&mut content)));
-            under = IVec::from(row.0);
-            count += 1;
-        }
-        put(&mut content, row.0, row.1);
-        if place + 1 == rows.len() {
-            batch.insert(&under, seal_keyed(&under, std::mem::take(&mut content)));
-            count += 1;
-        }
-    }
-    count
+/// A pack and its changes, all of them to keys that belong in it.
+struct Rewrite<'a> {
+    pack: &'a Pack,
+    changes: &'a [Change],
+    /// No pack is behind it.
+    is_last: bool,
+    /// A pack without rows stays, as an empty one.
+    leaves_empty: bool,
 }
 
-fn put(content: &mut Vec<u8>, key: &[u8], row: &[u8]) {
-    // Keys are ids and references, which are shorter by far.
-    content.extend_from_slice(&u16::try_from(key.len()).unwrap_or(u16::MAX).to_le_bytes());
-    content.extend_from_slice(&u32::try_from(row.len()).unwrap_or(u32::MAX).to_le_bytes());
-    content.extend_from_slice(key);
-    content.extend_from_slice(row);
+impl Rewrite<'_> {
+    /// Puts what it becomes into the batch; tells how many packs that is.
+    fn put(&self, batch: &mut Batch, key: Option<IVec>) -> usize {
+        let pack = self.pack;
+        let mut rows: Vec<(&[u8], &[u8])> = Vec::with_capacity(pack.len() + self.changes.len());
+        let mut old = 0;
+        for (at, row) in self.changes {
+            let until = pack.below(at, false).max(old);
+            rows.extend((old..until).map(|place| (pack.key(place), pack.row(place))));
+            old = until + usize::from(pack.key(until) == &at[..] && until < pack.len());
+            rows.extend(row.as_deref().map(|row| (&at[..], row)));
+        }
+        let appends = old == pack.len() && self.is_last;
+        rows.extend((old..pack.len()).map(|place| (pack.key(place), pack.row(place))));
+        let Some((lowest, _)) = rows.first() else {
+            match key {
+                Some(key) if self.leaves_empty => batch.insert(&key, Packing::default().seal(&key)),
+                Some(key) => batch.remove(key),
+                None => {}
+            }
+            return 1;
+        };
+        let bytes = |(key, row): &(&[u8], &[u8])| Packing::bytes_of(key, row);
+        let total: usize = rows.iter().map(bytes).sum();
+        // What only grows at its end is filled up; in the middle, the parts have room for more.
+        let parts = total.div_ceil(if appends { PACK_BYTES } else { PACK_BYTES * 3 / 4 }).max(1);
+        let full = if total <= PACK_BYTES { total } else { total.div_ceil(parts) };
+        // A row more is not too much.
+        let most = full.max(1) + Packing::bytes_of(&[], &[]);
+        let mut under = key.unwrap_or_else(|| IVec::from(*lowest));
+        let (mut packing, mut count) = (Packing::with_capacity(full + 64), 0);
+        for (place, row) in rows.iter().enumerate() {
+            if packing.bytes() > 0 && packing.bytes() + bytes(row) > most {
+                batch.insert(&under, packing.seal(&under));
+                under = IVec::from(row.0);
+                count += 1;
+            }
+            packing.put(row.0, row.1);
+            if place + 1 == rows.len() {
+                batch.insert(&under, packing.seal(&under));
+                count += 1;
+            }
+        }
+        count
+    }
 }
 
 /// Rows in order.
 pub(super) struct Rows {
-    packs: Option<sled::Iter>,
+    packs: Option<Packs>,
     order: Order,
     start: Vec<u8>,
     end: Option<Vec<u8>>,
@@ -273,15 +394,10 @@ pub(super) struct Rows {
 
 impl Rows {
     fn next_pack(&mut self) -> Result<bool> {
-        let packs = self.packs.as_mut();
-        let item = packs.and_then(|packs| match self.order {
-            Order::OldestFirst => packs.next(),
-            Order::NewestFirst => packs.next_back(),
-        });
-        let Some(item) = item else { return Ok(false) };
+        let Some(item) = self.packs.as_mut().and_then(Packs::next) else { return Ok(false) };
         let (key, sealed) = item?;
         self.pack = Pack::read(&key, &sealed)?;
-        let (mut from, mut to) = (self.pack.below(&self.start, false), self.pack.places.len());
+        let (mut from, mut to) = (self.pack.below(&self.start, false), self.pack.len());
         if let Some(end) = &self.end {
             to = self.pack.below(end, false);
         }

@@ -37,6 +37,7 @@ mod simulation;
 mod stats;
 mod supply;
 mod support;
+mod tables;
 mod terminal;
 mod tidy;
 mod tracing;
