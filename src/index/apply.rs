@@ -272,15 +272,16 @@ impl Batch<'_> {
         }
         contained(|| {
             let mut writing = index.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut written = 0;
             for (place, rows) in std::mem::take(&mut self.others) {
-                match place {
+                written += match place {
                     Place::Log(Home::Carried) => index.carried.apply(rows)?,
                     Place::Log(home) => index.shelf(&log_name(home))?.apply(rows)?,
                     Place::CarriedReferences => index.carried_refs.apply(rows)?,
                     Place::Pending => index.pending.apply(rows)?,
                     Place::Versions => index.versions.apply(rows)?,
                     Place::Audit(day) => index.shelf(&format!("audit.{day}"))?.apply(rows)?,
-                }
+                };
             }
             let recent = index.runs.add(std::mem::take(&mut self.found_by));
             if let Some(position) = position {
@@ -294,7 +295,7 @@ impl Batch<'_> {
                 let logs = shelves.iter().filter(|(name, _)| name.starts_with(LOG));
                 writing.choose(logs.map(|(name, shelf)| (name.as_str(), shelf)))?;
             }
-            writing.step(&index.db)
+            writing.step(&index.db, written)
         })
     }
 

@@ -10,7 +10,6 @@ use super::Result;
 use super::pack::{PACK_BYTES, Packing, Row};
 use super::shelf::{Rows, Shelf};
 use super::table::TableWriter;
-use super::walk::Order;
 
 /// Runs on their way to become one.
 #[derive(Debug)]
@@ -68,7 +67,7 @@ impl Merge {
         let start = self.last.as_ref().map_or_else(Vec::new, |last| [&last[..], &[0]].concat());
         let mut sources = Vec::new();
         for shelf in &self.from {
-            let mut rest = shelf.range(&start, None, Order::OldestFirst)?;
+            let mut rest = shelf.in_passing(&start)?;
             sources.push(Source { head: rest.next().transpose()?, rest });
         }
         let lowest =

@@ -30,8 +30,11 @@ const SEALED_PACKS_MIN: usize = 1 << 10;
 /// A table is made anew when one in so many of its packs is in sled again.
 const OVERLAID_PART: usize = 4;
 
-/// Packs that are copied at each write: about twice as many as come with it.
-const COPIED_AT_ONCE: usize = 512;
+/// For each pack that is written, so many are copied or removed.
+const MOVED_FOR_EACH: usize = 4;
+
+/// And so many at least, and at most.
+const MOVED_AT_ONCE: (usize, usize) = (64, 2048);
 
 /// Writes to wait after a file could not be written.
 const REST: u32 = 1 << 12;
@@ -42,7 +45,7 @@ pub(super) struct Limits {
     table_packs: usize,
     fresh_packs: usize,
     packs_min: usize,
-    copied_at_once: usize,
+    moved_at_once: (usize, usize),
 }
 
 impl Default for Limits {
@@ -51,7 +54,7 @@ impl Default for Limits {
             table_packs: TABLE_PACKS,
             fresh_packs: FRESH_PACKS,
             packs_min: SEALED_PACKS_MIN,
-            copied_at_once: COPIED_AT_ONCE,
+            moved_at_once: MOVED_AT_ONCE,
         }
     }
 }
@@ -118,12 +121,12 @@ impl Job {
         Ok(Some(Self { shelf: shelf.clone(), start, end, replaced: of.cloned(), stage }))
     }
 
-    /// Goes on a bit; `None` when it is done.
-    fn step(mut self, db: &Db, limits: Limits) -> Result<Option<Self>> {
+    /// Goes on by so many packs; `None` when it is done.
+    fn step(mut self, db: &Db, limits: Limits, most: usize) -> Result<Option<Self>> {
         let Some(sealed) = self.shelf.sealed().cloned() else { return Ok(None) };
         self.stage = match self.stage {
             Stage::Copying(mut writer, from) => {
-                let next = self.shelf.copy_some(&from, self.end.as_deref(), limits.copied_at_once, &mut writer)?;
+                let next = self.shelf.copy_some(&from, self.end.as_deref(), most, &mut writer)?;
                 // One that is made anew has what it has.
                 let is_full = self.replaced.is_none() && writer.packs() >= limits.table_packs as u64;
                 match next {
@@ -164,12 +167,17 @@ impl Job {
                     let tables = sealed.tables();
                     let table = tables.all().iter().find(|table| table.number == number);
                     let Some(table) = table else { return Ok(None) };
+                    tracing::debug!(
+                        table = table.name(),
+                        packs = table.packs,
+                        "a part of the index is in a file of its own"
+                    );
                     Stage::Letting(before, Arc::clone(table))
                 }
             },
             Stage::Letting(before, table) if sealed.is_read(&before) => Stage::Letting(before, table),
             Stage::Letting(_, table) => Stage::Removing(table, self.start.clone()),
-            Stage::Removing(table, from) => match self.shelf.remove_sealed(&from, self.end.as_deref(), &table)? {
+            Stage::Removing(table, from) => match self.shelf.remove_sealed(&from, self.end.as_deref(), most, &table)? {
                 Some(next) => Stage::Removing(table, next),
                 None => Stage::Clearing,
             },
@@ -206,13 +214,14 @@ impl Tidying {
         Ok(())
     }
 
-    /// Does a bit of it.
+    /// Does a bit of it, as so many packs were written.
     ///
     /// # Errors
     /// When the index is damaged. A file that can not be written is left, and another one begun later.
-    pub(super) fn step(&mut self, db: &Db) -> Result<()> {
+    pub(super) fn step(&mut self, db: &Db, written: usize) -> Result<()> {
         let Some(job) = self.job.take() else { return Ok(()) };
-        let went_on = job.step(db, self.limits);
+        let (least, most) = self.limits.moved_at_once;
+        let went_on = job.step(db, self.limits, (written * MOVED_FOR_EACH).clamp(least, most));
         self.job = self.unless_it_can_wait(went_on)?;
         Ok(())
     }
@@ -283,7 +292,7 @@ mod tests {
     use super::super::walk::Order;
     use super::*;
 
-    const SMALL: Limits = Limits { table_packs: 6, fresh_packs: 2, packs_min: 3, copied_at_once: 2 };
+    const SMALL: Limits = Limits { table_packs: 6, fresh_packs: 2, packs_min: 3, moved_at_once: (2, 2) };
     const NAMES: [&str; 2] = ["log.1", "log.2"];
 
     type Model = [BTreeMap<Vec<u8>, Vec<u8>>; 2];
@@ -314,7 +323,7 @@ mod tests {
                 again.send(done).unwrap();
                 *flushed = waiting;
             }
-            self.tidying.step(&self.db).unwrap();
+            self.tidying.step(&self.db, 0).unwrap();
         }
 
         /// Until nothing is left to do.

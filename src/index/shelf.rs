@@ -30,6 +30,10 @@ const PACKS_PER_WRITE: usize = 64;
 /// Packs that are removed at a time.
 const PACKS_REMOVED: usize = 256;
 
+/// How often a pack that is read in passing is looked at. sled looks for what may leave its cache after 64 accesses in one of 256
+/// parts of its pages, a page has at most sixteen packs, and who reads a lot once would leave all of it there.
+const LOOKED_AT: usize = 4;
+
 /// The map.
 #[derive(Clone, Debug)]
 pub(super) struct Shelf {
@@ -93,7 +97,14 @@ impl Shelf {
             Some(end) => Some(self.tree.range::<&[u8], _>((Bound::Included(start), Bound::Excluded(end)))),
             None => Some(self.tree.range(start..)),
         };
-        Packs { order, of_sled, of_tables, next_of_sled: None, next_of_tables: None }
+        Packs { order, of_sled, of_tables, next_of_sled: None, next_of_tables: None, passed: None }
+    }
+
+    /// Rows from `start` on, in order, for whoever reads many of them, and will not again.
+    pub(super) fn in_passing(&self, start: &[u8]) -> Result<Rows> {
+        let mut rows = self.range(start, None, Order::OldestFirst)?;
+        rows.packs = rows.packs.map(|packs| Packs { passed: Some(self.tree.clone()), ..packs });
+        Ok(rows)
     }
 
     /// Rows whose keys begin with `prefix`, in order.
@@ -106,14 +117,14 @@ impl Shelf {
         self.range(&[], None, Order::OldestFirst)
     }
 
-    /// Applies changes; of two to one key the later wins.
-    pub(super) fn apply(&self, mut changes: Vec<Change>) -> Result<()> {
+    /// Applies changes; of two to one key the later wins. Tells how many packs were written.
+    pub(super) fn apply(&self, mut changes: Vec<Change>) -> Result<usize> {
         // Stable: what came later stays later.
         changes.sort_by(|a, b| a.0.cmp(&b.0));
         let leaves_empty = self.sealed.as_ref().is_some_and(|sealed| sealed.may_have_packs());
         let mut changes = changes.into_iter().peekable();
         let mut batch = Batch::default();
-        let mut packs = 0;
+        let (mut packs, mut all) = (0, 0);
         while let Some((first, _)) = changes.peek() {
             let found = self.pack_of(first)?;
             let next = self.key_above(first)?;
@@ -132,7 +143,7 @@ impl Shelf {
             let rewritten = Rewrite { pack: &pack, changes: &mine, is_last: next.is_none(), leaves_empty };
             let written = rewritten.put(&mut batch, key);
             self.grew(mine.first().map_or(&[], |(key, _)| key), written.saturating_sub(usize::from(is_known)));
-            packs += written;
+            (packs, all) = (packs + written, all + written);
             if packs >= PACKS_PER_WRITE {
                 self.tree.apply_batch(std::mem::take(&mut batch))?;
                 packs = 0;
@@ -141,7 +152,7 @@ impl Shelf {
         if packs > 0 {
             self.tree.apply_batch(batch)?;
         }
-        Ok(())
+        Ok(all)
     }
 
     /// Notes that there are more packs in sled, around this key.
@@ -175,15 +186,21 @@ impl Shelf {
         Ok(packs < PACKS_REMOVED)
     }
 
-    /// Removes packs from sled that a table has as well, of those from `start` on and below `end`. Looks at as many as are passed
-    /// over in a moment; gives where to go on, `None` when that was the last. Nobody may read by what there was before the table.
-    pub(super) fn remove_sealed(&self, start: &[u8], end: Option<&[u8]>, table: &Table) -> Result<Option<Vec<u8>>> {
+    /// Removes packs from sled that a table has as well, of those from `start` on and below `end`, and looks at so many at most.
+    /// Gives where to go on, `None` when that was the last. Nobody may read by what there was before the table.
+    pub(super) fn remove_sealed(
+        &self,
+        start: &[u8],
+        end: Option<&[u8]>,
+        most: usize,
+        table: &Table,
+    ) -> Result<Option<Vec<u8>>> {
         let Some(tables) = self.tables() else { return Ok(None) };
         let end = end.map_or(Bound::Unbounded, Bound::Excluded);
         let (mut batch, mut next, mut looked_at) = (Batch::default(), None, 0);
         for item in self.tree.range::<&[u8], _>((Bound::Included(start), end)) {
             let (key, sealed) = item?;
-            if looked_at == PACKS_REMOVED {
+            if looked_at == most {
                 next = Some(key.to_vec());
                 break;
             }
@@ -210,7 +227,8 @@ impl Shelf {
         most: usize,
         to: &mut TableWriter,
     ) -> Result<Option<Vec<u8>>> {
-        for (count, item) in self.packs(start, end, Order::OldestFirst).enumerate() {
+        let packs = Packs { passed: Some(self.tree.clone()), ..self.packs(start, end, Order::OldestFirst) };
+        for (count, item) in packs.enumerate() {
             let (key, sealed) = item?;
             if count == most {
                 return Ok(Some(key.to_vec()));
@@ -269,6 +287,8 @@ pub(super) struct Packs {
     of_tables: Option<Entries>,
     next_of_sled: Option<Row>,
     next_of_tables: Option<Entry>,
+    /// What is read in passing only.
+    passed: Option<Tree>,
 }
 
 impl Packs {
@@ -286,6 +306,11 @@ impl Packs {
                 Order::NewestFirst => of_sled.next_back(),
             };
             self.next_of_sled = next.transpose()?;
+            if let (Some(tree), Some((key, _))) = (&self.passed, &self.next_of_sled) {
+                for _ in 0..LOOKED_AT {
+                    tree.get(key)?;
+                }
+            }
         }
         let Some(of_tables) = &self.next_of_tables else { return Ok(self.next_of_sled.take()) };
         if let Some((of_sled, _)) = &self.next_of_sled {
