@@ -4,39 +4,42 @@
 //! It is not known here what rows mean. Invariant: the runs that are read stay as they are, so of a merge that was broken off nothing
 //! is left, and nothing is lost.
 
-use sled::IVec;
-
 use super::Result;
 use super::pack::{PACK_BYTES, Packing, Row};
 use super::shelf::{Rows, Shelf};
-use super::table::TableWriter;
+use super::table::{Table, TableWriter};
 
 /// Runs on their way to become one.
 #[derive(Debug)]
 pub(super) struct Merge {
     from: Vec<Shelf>,
     into: Shelf,
-    packs: Packs,
+    rows_to: RowWriter,
     /// The last key that was written, when there was one.
     last: Option<Vec<u8>>,
     rows: usize,
 }
 
-/// Rows on their way into a table.
+/// Rows on their way into a table, in order.
 #[derive(Debug)]
-struct Packs {
+pub(super) struct RowWriter {
     table: TableWriter,
     packing: Packing,
-    under: Option<IVec>,
+    under: Option<Vec<u8>>,
 }
 
-impl Packs {
-    fn put(&mut self, (key, row): &Row) -> Result<()> {
+impl RowWriter {
+    /// Into a table that was begun.
+    pub(super) fn new(table: TableWriter) -> Self {
+        Self { table, packing: Packing::with_capacity(PACK_BYTES), under: None }
+    }
+
+    pub(super) fn put(&mut self, key: &[u8], row: &[u8]) -> Result<()> {
         if self.packing.bytes() + Packing::bytes_of(key, row) > PACK_BYTES {
             self.end_pack()?;
         }
         self.packing.put(key, row);
-        self.under.get_or_insert_with(|| key.clone());
+        self.under.get_or_insert_with(|| key.to_vec());
         Ok(())
     }
 
@@ -45,6 +48,12 @@ impl Packs {
             Some(under) => self.table.push(&under, &self.packing.seal(&under)),
             None => Ok(()),
         }
+    }
+
+    /// The table. There must be a row in it.
+    pub(super) fn finish(mut self) -> Result<Table> {
+        self.end_pack()?;
+        self.table.finish()
     }
 }
 
@@ -57,8 +66,7 @@ struct Source {
 impl Merge {
     /// Of these, into a table that was begun for the other one.
     pub(super) fn new(from: Vec<Shelf>, into: Shelf, table: TableWriter) -> Self {
-        let packs = Packs { table, packing: Packing::with_capacity(PACK_BYTES + 64), under: None };
-        Self { from, into, packs, last: None, rows: 0 }
+        Self { from, into, rows_to: RowWriter::new(table), last: None, rows: 0 }
     }
 
     /// Writes at most so many rows more; tells whether that was the last.
@@ -84,19 +92,18 @@ impl Merge {
                 }
             }
             if let Some(row) = row {
-                self.packs.put(&row)?;
+                self.rows_to.put(&row.0, &row.1)?;
                 self.last = Some(row.0.to_vec());
                 self.rows += 1;
             }
         }
-        self.packs.end_pack()?;
         Ok(true)
     }
 
     /// What they have become, and how many rows that has.
     pub(super) fn finish(self) -> Result<(Shelf, usize)> {
         if let Some(sealed) = self.into.sealed().filter(|_| self.rows > 0) {
-            sealed.add(self.packs.table.finish()?, None)?;
+            sealed.add(self.rows_to.finish()?, None)?;
         }
         Ok((self.into, self.rows))
     }

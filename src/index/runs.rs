@@ -1,8 +1,9 @@
 //! What events are found by: their references, and the keys they were posted with.
 //!
 //! These come in random order, so a tree of many of them would have a page read and written for each. Instead the newest are kept
-//! in memory, sorted, and written out by the thousands, each time behind what the last run has or as a new run: whoever searches
-//! looks through a day's runs, of which there are few, and through what is in memory. Of a day that is over, the runs become one.
+//! in memory, sorted, and written out by the thousands, each time as a new run, a table (or, when they are few, in sled, behind what
+//! the last run has): whoever searches looks through a day's runs, of which there are few, and through what is in memory. Of a day
+//! that is over, the runs become one, and of a busy one sixteen.
 //!
 //! Nothing here is durable before [`Runs::write`]; the index's position tells how far that is. Invariant: whoever searches misses
 //! nothing that was added before, also while a run is being written, and may see it twice.
@@ -13,8 +14,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use fastbloom::AtomicBloomFilter;
 use sled::{Db, IVec};
 
-use super::merge::Merge;
-use super::sealed::Folder;
+use super::merge::{Merge, RowWriter};
+use super::sealed::{Folder, Sealed};
 use super::shelf::Shelf;
 use super::{IndexError, Result};
 use crate::domain::time::Day;
@@ -39,6 +40,12 @@ impl Kind {
 
 /// Rows of a run from which on a new one is begun.
 const RUN_ROWS: usize = 1 << 15;
+
+/// So many rows, and they are written as a table at once, and not to sled first.
+const TABLE_ROWS_MIN: usize = 1 << 12;
+
+/// Packs of a table that more than one run was made into.
+const MERGED_PACKS_MIN: u64 = 3_000;
 
 /// So many runs of a day, and they become one: who searches looks through all of them.
 const RUNS_MAX: usize = 16;
@@ -70,7 +77,8 @@ struct Run {
 impl Run {
     /// Whether it was made of others.
     fn is_merged(&self) -> bool {
-        self.shelf.sealed().is_some_and(|sealed| !sealed.tables().all().is_empty())
+        let packs = |sealed: &Arc<Sealed>| sealed.tables().all().iter().map(|table| table.packs).sum::<u64>();
+        self.rows > RUN_ROWS || self.shelf.sealed().is_some_and(|sealed| packs(sealed) >= MERGED_PACKS_MIN)
     }
 }
 
@@ -227,7 +235,9 @@ impl Runs {
             let taken = work.number_of(*of_day);
             let (number, shelf, before) = match last {
                 Some((number, shelf, before))
-                    if before + rows.len() <= RUN_ROWS && taken.is_none_or(|taken| taken < number) =>
+                    if rows.len() < TABLE_ROWS_MIN
+                        && before + rows.len() <= RUN_ROWS
+                        && taken.is_none_or(|taken| taken < number) =>
                 {
                     (number, shelf, before)
                 }
@@ -236,7 +246,16 @@ impl Runs {
                     (number, Arc::new(shelf_of(db, folder, *of_day, number)?), 0)
                 }
             };
-            shelf.apply(rows.iter().map(|(key, row)| (key.clone(), Some(row.clone()))).collect())?;
+            match shelf.sealed().filter(|_| rows.len() >= TABLE_ROWS_MIN) {
+                Some(sealed) => {
+                    let mut writer = RowWriter::new(sealed.begin()?);
+                    rows.iter().try_for_each(|(key, row)| writer.put(key, row))?;
+                    sealed.add(writer.finish()?, None)?;
+                }
+                None => {
+                    shelf.apply(rows.iter().map(|(key, row)| (key.clone(), Some(row.clone()))).collect())?;
+                }
+            }
             let mut written = self.written.write().unwrap_or_else(PoisonError::into_inner);
             let runs = written.entry(*of_day).or_default();
             match runs.last_mut().filter(|run| run.number == number) {
@@ -491,6 +510,28 @@ mod tests {
         assert!(keys(&runs, DAYS[0]) == sorted(0..3 * ROWS + 1));
         runs.drop_days(&db, Kind::Reference, |day| day == DAYS[0]).unwrap();
         assert_eq!((trees(&db, DAYS[0]), keys(&runs, DAYS[0]).len()), (0, 0));
+    }
+
+    #[test]
+    fn nobody_looks_through_more_than_some_runs_of_a_busy_day() {
+        let folder = tempfile::tempdir().unwrap();
+        let (db, tables) = (database(folder.path()), tables_of(&folder));
+        let runs = Runs::open(&db, &tables).unwrap();
+        let (rows, mut count) = (TABLE_ROWS_MIN as u64, 0);
+        for kind in Kind::ALL {
+            for number in 0..3 * RUNS_MAX as u64 {
+                write(&runs, (&db, &tables), kind, DAYS[0], number * rows..(number + 1) * rows);
+                count = count.max(runs.shelves(kind, DAYS[0]).len());
+            }
+            assert!(count < RUNS_MAX + 2, "{count} runs");
+            assert!(runs.get(kind, DAYS[0], &key(7)).unwrap().is_some());
+        }
+        assert!(keys(&runs, DAYS[0]) == sorted(0..3 * RUNS_MAX as u64 * rows));
+        assert_eq!(db.open_tree(name_of((Kind::Reference, DAYS[0]), 0)).unwrap().len(), 0, "none went through sled");
+        drop(runs);
+        let runs = Runs::open(&db, &tables_of(&folder)).unwrap();
+        assert!(keys(&runs, DAYS[0]) == sorted(0..3 * RUNS_MAX as u64 * rows));
+        assert!(runs.may_be_used(DAYS[0], &key(7)) && !runs.may_be_used(DAYS[1], &key(7)));
     }
 
     #[test]

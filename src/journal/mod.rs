@@ -44,7 +44,7 @@ pub use record::{
 };
 pub use recovery::{Opened, Options, RecoveryReport};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -123,6 +123,8 @@ struct Shared {
     directory: PathBuf,
     /// By first sequence.
     segments: RwLock<BTreeMap<u64, Segment>>,
+    /// Days of which files may be left, though their segments are known no more.
+    going: Mutex<BTreeSet<Day>>,
     /// The last committed sequence; 0 while there is none.
     committed: watch::Sender<u64>,
     waiting_bytes: AtomicUsize,
@@ -414,6 +416,14 @@ impl Journal {
         &self.shared.directory
     }
 
+    /// The days that there are segments of, and those whose removal is not over; oldest first.
+    #[must_use]
+    pub fn days(&self) -> Vec<Day> {
+        let mut days = self.shared.going.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        days.extend(self.shared.segments.read().unwrap_or_else(PoisonError::into_inner).values().map(|of| of.day));
+        days.into_iter().collect()
+    }
+
     /// Removes one file of a day's folder, or the folder when nothing is left in it; tells whether that was the last of it. The
     /// caller has carried forward what is still needed. Blocks on the disk, and not for long.
     ///
@@ -423,6 +433,15 @@ impl Journal {
     /// # Errors
     /// `Io`. What is left is removed by the next call.
     pub fn remove_some_of(&self, day: Day) -> Result<bool, JournalError> {
+        self.shared.going.lock().unwrap_or_else(PoisonError::into_inner).insert(day);
+        let is_over = self.remove_one_of(day)?;
+        if is_over {
+            self.shared.going.lock().unwrap_or_else(PoisonError::into_inner).remove(&day);
+        }
+        Ok(is_over)
+    }
+
+    fn remove_one_of(&self, day: Day) -> Result<bool, JournalError> {
         let newest = {
             let mut segments = self.shared.segments.write().unwrap_or_else(PoisonError::into_inner);
             let newest = segments.last_key_value().map(|(name, segment)| (*name, segment.day));

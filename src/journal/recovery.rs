@@ -84,6 +84,7 @@ impl Journal {
             disk,
             directory,
             segments: RwLock::new(segments),
+            going: Mutex::default(),
             committed: watch::Sender::new(0),
             waiting_bytes: AtomicUsize::new(0),
             facts_wait: AtomicBool::new(false),

@@ -36,13 +36,10 @@ const LISTED_MAX: usize = 1024;
 const BETWEEN_FILES: Duration = Duration::from_millis(20);
 
 impl Store {
-    /// The days that the journal has folders of, oldest first.
+    /// The days that the journal has folders of, oldest first; also of a removal that failed half way.
     #[must_use]
     pub fn days(&self) -> Vec<Day> {
-        let mut days: Vec<Day> = self.shared.journal.segments().values().map(|segment| segment.day).collect();
-        days.sort_unstable();
-        days.dedup();
-        days
+        self.shared.journal.days()
     }
 
     /// The oldest day whose time is up: every instant of it is longer ago than the retention.
