@@ -523,7 +523,8 @@ mod tests {
                 write(&runs, (&db, &tables), kind, DAYS[0], number * rows..(number + 1) * rows);
                 count = count.max(runs.shelves(kind, DAYS[0]).len());
             }
-            assert!(count < RUNS_MAX + 2, "{count} runs");
+            // Those that were merged before, and those that are not yet.
+            assert!(count <= RUNS_MAX + 3, "{count} runs");
             assert!(runs.get(kind, DAYS[0], &key(7)).unwrap().is_some());
         }
         assert!(keys(&runs, DAYS[0]) == sorted(0..3 * RUNS_MAX as u64 * rows));
