@@ -290,6 +290,10 @@ impl Batch<'_> {
                     index.save()?;
                 }
             }
+            if self.catching_up {
+                // Most of it changes again in a moment, and somebody waits for the end.
+                return Ok(());
+            }
             {
                 let shelves = index.shelves.read().unwrap_or_else(PoisonError::into_inner);
                 let logs = shelves.iter().filter(|(name, _)| name.starts_with(LOG));
