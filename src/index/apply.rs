@@ -297,7 +297,7 @@ impl Batch<'_> {
             {
                 let shelves = index.shelves.read().unwrap_or_else(PoisonError::into_inner);
                 let logs = shelves.iter().filter(|(name, _)| name.starts_with(LOG));
-                writing.choose(logs.map(|(name, shelf)| (name.as_str(), shelf)))?;
+                writing.choose(logs.map(|(name, shelf)| (name.as_str(), shelf)), &index.pending)?;
             }
             writing.step(&index.db, written)
         })

@@ -3,11 +3,11 @@
 //! Whoever reads holds on to the tables that there were when it began. Invariants: nothing that a table has is taken out of sled,
 //! and no file is changed, while somebody reads by what there was before it; a table counts as long as the manifest lists it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::ErrorKind;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::rows::{seal_keyed, unseal_keyed};
 use super::table::{Table, TableWriter, Tables, UNFINISHED, of_file_name};
@@ -116,7 +116,7 @@ impl Folder {
             going: Mutex::default(),
             next: AtomicU32::new(next),
             begun: AtomicBool::new(false),
-            appended: AtomicUsize::new(0),
+            appended: Mutex::default(),
         })
     }
 
@@ -139,11 +139,47 @@ pub(super) struct Sealed {
     next: AtomicU32,
     /// Whether a table was ever begun.
     begun: AtomicBool,
-    /// Packs behind the last table that came since one was written, or since the start.
-    pub(super) appended: AtomicUsize,
+    appended: Mutex<Appended>,
+}
+
+/// Packs behind the last table that came since one was written, or since the start.
+#[derive(Debug, Default)]
+pub(super) struct Appended {
+    packs: usize,
+    /// A key in each [`MARKED`]th of them.
+    marks: VecDeque<Vec<u8>>,
+}
+
+const MARKED: usize = 1 << 8;
+
+impl Appended {
+    /// So many came, the last of them with this key in it.
+    pub(super) fn came(&mut self, packs: usize, key: &[u8]) {
+        let before = self.packs / MARKED;
+        self.packs += packs;
+        for _ in before..self.packs / MARKED {
+            self.marks.push_back(key.to_vec());
+        }
+    }
+
+    /// So many are in a table now, and none, or those from this key on, are left.
+    pub(super) fn copied(&mut self, packs: usize, left_from: Option<&[u8]>) {
+        self.packs = left_from.map_or(0, |_| self.packs.saturating_sub(packs));
+        self.marks.retain(|mark| left_from.is_some_and(|from| from <= &mark[..]));
+    }
+
+    /// If these are enough for a table, with so many fresh ones left: where such a table would end, as far as that is known.
+    pub(super) fn full(&self, table: usize, fresh: usize) -> Option<Option<Vec<u8>>> {
+        (self.packs >= table + fresh).then(|| self.marks.get((table / MARKED).saturating_sub(1)).cloned())
+    }
 }
 
 impl Sealed {
+    /// What came behind the last table.
+    pub(super) fn appended(&self) -> MutexGuard<'_, Appended> {
+        self.appended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The tables that count now.
     pub(super) fn tables(&self) -> Arc<Tables> {
         Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner))

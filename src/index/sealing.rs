@@ -1,5 +1,5 @@
-//! Moving what is hardly written to any more out of sled, into tables: of a day's log what was accepted a while ago, and when the day
-//! is over the rest; and a table once more, when a good part of it has changed since.
+//! Moving what is hardly written to any more out of sled, into tables: of a day's log what was accepted a while ago and is not
+//! mostly still to be sent, and when the day is over the rest; and a table once more, when a good part of it has changed since.
 //!
 //! A bit of it is done at each write, by whoever writes. A table is copied from what counts, which stays in sled; when sled is known
 //! to have written all that was copied, the table counts as well; when nobody reads by what there was before, sled lets go of what
@@ -13,9 +13,10 @@ use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
 use sled::Db;
 
-use super::sealed::Removed;
+use super::sealed::{Appended, Removed};
 use super::shelf::Shelf;
 use super::table::{Table, TableWriter, Tables};
+use super::walk::Order;
 use super::{IndexError, Result};
 
 /// Packs of a table: about 64 megabytes.
@@ -38,6 +39,9 @@ const MOVED_AT_ONCE: (usize, usize) = (64, 2048);
 
 /// Writes to wait after a file could not be written.
 const REST: u32 = 1 << 12;
+
+/// Writes to wait where much is still to be sent, since each attempt changes what it is of.
+const LOOK_AGAIN: u32 = 1 << 8;
 
 /// How much of it is done at a time, and when.
 #[derive(Clone, Copy, Debug)]
@@ -102,6 +106,12 @@ fn just_above(key: &[u8]) -> Vec<u8> {
     [key, &[0]].concat()
 }
 
+/// Whether so much of these packs is still to be sent that a table of them would soon have to be made anew.
+fn is_mostly_waited_for(pending: &Shelf, start: &[u8], end: Option<&[u8]>, packs: usize) -> Result<bool> {
+    let mut waiting = pending.range(start, end, Order::OldestFirst)?;
+    Ok(waiting.nth(packs / OVERLAID_PART).transpose()?.is_some())
+}
+
 impl Job {
     /// A table of what comes behind the last one, or the other one anew.
     fn new(shelf: &Shelf, of: Option<&Arc<Table>>) -> Result<Option<Self>> {
@@ -133,18 +143,16 @@ impl Job {
                     Some(next) if !is_full => Stage::Copying(writer, next),
                     _ if writer.packs() == 0 => {
                         // No row of it counts any more; what says so stays, and goes with the day.
-                        let counted = self.replaced.as_ref().map_or(&sealed.appended, |table| &table.overlaid);
-                        counted.store(0, Ordering::Relaxed);
+                        match &self.replaced {
+                            None => *sealed.appended() = Appended::default(),
+                            Some(table) => table.overlaid.store(0, Ordering::Relaxed),
+                        }
                         return Ok(None);
                     }
                     next => {
                         if self.replaced.is_none() {
-                            // What is left, when it is full, and nothing otherwise.
-                            let left = next.as_ref().map_or(0, |_| {
-                                let packs = usize::try_from(writer.packs()).unwrap_or(usize::MAX);
-                                sealed.appended.load(Ordering::Relaxed).saturating_sub(packs)
-                            });
-                            sealed.appended.store(left, Ordering::Relaxed);
+                            let packs = usize::try_from(writer.packs()).unwrap_or(usize::MAX);
+                            sealed.appended().copied(packs, next.as_deref());
                         }
                         self.end = next.or(self.end);
                         let (done, flushed) = channel();
@@ -200,15 +208,20 @@ impl Tidying {
         Self { unsettled: unsettled.collect(), ..Self::default() }
     }
 
-    /// Decides what is done next, if nothing is being done. `logs` are those of the days, in order.
+    /// Decides what is done next, if nothing is being done. `logs` are those of the days, in order; `pending` has a row for each
+    /// delivery that is still to be sent, under the key that it has in its day's log.
     ///
     /// # Errors
     /// When the index can not be read.
-    pub(super) fn choose<'a>(&mut self, logs: impl Iterator<Item = (&'a str, &'a Shelf)> + Clone) -> Result<()> {
+    pub(super) fn choose<'a>(
+        &mut self,
+        logs: impl Iterator<Item = (&'a str, &'a Shelf)> + Clone,
+        pending: &Shelf,
+    ) -> Result<()> {
         if self.rest > 0 {
             self.rest -= 1;
         } else if self.job.is_none() {
-            let next = self.next(logs);
+            let next = self.next(logs, pending);
             self.job = self.unless_it_can_wait(next)?;
         }
         Ok(())
@@ -238,7 +251,11 @@ impl Tidying {
     }
 
     /// What is done next, if there is anything.
-    fn next<'a>(&mut self, logs: impl Iterator<Item = (&'a str, &'a Shelf)> + Clone) -> Result<Option<Job>> {
+    fn next<'a>(
+        &mut self,
+        logs: impl Iterator<Item = (&'a str, &'a Shelf)> + Clone,
+        pending: &Shelf,
+    ) -> Result<Option<Job>> {
         if let Some((shelf, table)) = self.unsettled.pop() {
             let (start, end) = (table.first().to_vec(), Some(just_above(&table.last)));
             let stage = Stage::Removing(table, start.clone());
@@ -247,21 +264,30 @@ impl Tidying {
         let newest = logs.clone().last().map(|(name, _)| name);
         for (name, shelf) in logs {
             let Some(sealed) = shelf.sealed() else { continue };
-            let appended = sealed.appended.load(Ordering::Relaxed);
-            if appended >= self.limits.table_packs + self.limits.fresh_packs {
-                return Job::new(shelf, None);
-            }
             let tables = sealed.tables();
+            let behind_all = || tables.all().last().map_or_else(Vec::new, |last| just_above(&last.last));
+            let full = sealed.appended().full(self.limits.table_packs, self.limits.fresh_packs);
+            let is_over = newest != Some(name);
+            if let Some(until) = full {
+                let packs = self.limits.table_packs;
+                if is_over || !is_mostly_waited_for(pending, &behind_all(), until.as_deref(), packs)? {
+                    return Job::new(shelf, None);
+                }
+                self.rest = LOOK_AGAIN;
+            }
             let is_overlaid = |table: &&Arc<Table>| {
                 let overlaid = table.overlaid.load(Ordering::Relaxed) * OVERLAID_PART;
                 overlaid >= self.limits.packs_min && overlaid as u64 >= table.packs
             };
-            if let Some(table) = tables.all().iter().find(is_overlaid) {
-                return Job::new(shelf, Some(table));
+            for table in tables.all().iter().filter(is_overlaid) {
+                let packs = usize::try_from(table.packs).unwrap_or(usize::MAX);
+                if !is_mostly_waited_for(pending, table.first(), Some(&just_above(&table.last)), packs)? {
+                    return Job::new(shelf, Some(table));
+                }
+                self.rest = LOOK_AGAIN;
             }
-            if newest != Some(name) && !self.looked_at.contains(name) {
-                let start = tables.all().last().map_or_else(Vec::new, |last| just_above(&last.last));
-                if shelf.has_packs(&start, self.limits.packs_min)? {
+            if is_over && !self.looked_at.contains(name) {
+                if shelf.has_packs(&behind_all(), self.limits.packs_min)? {
                     return Job::new(shelf, None);
                 }
                 self.looked_at.insert(name.to_owned());
@@ -289,7 +315,6 @@ mod tests {
 
     use super::super::pack::Row;
     use super::super::sealed::Folder;
-    use super::super::walk::Order;
     use super::*;
 
     const SMALL: Limits = Limits { table_packs: 6, fresh_packs: 2, packs_min: 3, moved_at_once: (2, 2) };
@@ -300,6 +325,7 @@ mod tests {
     /// Two days of a log, as an index has them.
     struct Logs {
         db: Db,
+        pending: Shelf,
         shelves: Vec<(String, Shelf)>,
         /// As far as days have begun.
         days: usize,
@@ -312,11 +338,17 @@ mod tests {
             let shelf = |name| Shelf::with_tables(db.open_tree(name).unwrap(), folder.of(name));
             let shelves: Vec<_> = NAMES.map(|name| (name.to_owned(), shelf(name))).into();
             let tidying = Tidying { limits: SMALL, ..Tidying::new(shelves.iter().map(|(_, shelf)| shelf)) };
-            Self { db: db.clone(), shelves, days: 2, tidying }
+            let pending = Shelf::new(db.open_tree("pending").unwrap());
+            Self { db: db.clone(), pending, shelves, days: 2, tidying }
+        }
+
+        fn choose(&mut self) {
+            let logs = self.shelves[..self.days].iter().map(|(name, shelf)| (name.as_str(), shelf));
+            self.tidying.choose(logs, &self.pending).unwrap();
         }
 
         fn step(&mut self) {
-            self.tidying.choose(self.shelves[..self.days].iter().map(|(name, shelf)| (name.as_str(), shelf))).unwrap();
+            self.choose();
             if let Some(Job { stage: Stage::Flushing(_, flushed), .. }) = &mut self.tidying.job {
                 let done = flushed.recv().unwrap();
                 let (again, waiting) = channel();
@@ -331,9 +363,7 @@ mod tests {
             for _ in 0..100_000 {
                 self.step();
                 if self.tidying.job.is_none() {
-                    self.tidying
-                        .choose(self.shelves[..self.days].iter().map(|(name, shelf)| (name.as_str(), shelf)))
-                        .unwrap();
+                    self.choose();
                     if self.tidying.job.is_none() {
                         return;
                     }
@@ -505,6 +535,66 @@ mod tests {
             }
         }
         assert_eq!((logs.in_sled(0), files(&folder)), (0, 0));
+    }
+
+    /// A receiver that was away: what waits for it changes when it is sent, and again in a table it would be there twice.
+    #[test]
+    fn what_is_mostly_still_to_be_sent_stays_until_it_was_or_the_day_is_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = sled::Config::new().temporary(true).open().unwrap();
+        let mut logs = Logs::open(&db, folder.path());
+        logs.days = 1;
+        logs.tidying.limits = Limits { table_packs: 512, fresh_packs: 256, packs_min: 64, moved_at_once: (64, 64) };
+        // So long that each is a pack.
+        let accept = |logs: &mut Logs, numbers: std::ops::Range<u16>| {
+            for number in numbers {
+                logs.shelf(0).apply(vec![row(number, 2_100)]).unwrap();
+                logs.pending.apply(vec![row(number, 9)]).unwrap();
+                logs.step();
+            }
+        };
+        let send = |logs: &mut Logs, numbers: &mut dyn Iterator<Item = u16>| {
+            for number in numbers {
+                logs.shelf(0).apply(vec![row(number, 2_150)]).unwrap();
+                logs.pending.apply(vec![(row(number, 0).0, None)]).unwrap();
+                logs.step();
+            }
+        };
+        let later = |logs: &mut Logs| {
+            (0..LOOK_AGAIN).for_each(|_| logs.step());
+            logs.settle();
+        };
+        let numbers = |logs: &Logs| -> Vec<u32> {
+            logs.shelf(0).sealed().unwrap().tables().all().iter().map(|table| table.number).collect()
+        };
+        accept(&mut logs, 0..1_100);
+        later(&mut logs);
+        assert_eq!(logs.tables(0), 0);
+        // One in five of the first part is left, and all that is newer: that part can go.
+        send(&mut logs, &mut (0..600).filter(|number| number % 5 != 0));
+        later(&mut logs);
+        assert_eq!((numbers(&logs), logs.in_sled(0)), (vec![0], 1_100 - 512));
+        // When it changes again, and waits, it is not made anew; when little waits any more, it is.
+        for number in 0..300 {
+            logs.shelf(0).apply(vec![row(number, 2_160)]).unwrap();
+            logs.pending.apply(vec![row(number, 9)]).unwrap();
+            logs.step();
+        }
+        later(&mut logs);
+        assert_eq!((numbers(&logs), logs.in_sled(0)), (vec![0], 1_100 - 512 + 300));
+        send(&mut logs, &mut (0..512));
+        later(&mut logs);
+        assert_eq!(numbers(&logs), [2]);
+        assert!(logs.in_sled(0) < 1_100 - 512 + 512 / OVERLAID_PART, "{}", logs.in_sled(0));
+        // What comes then waits as well, and goes when the day is over.
+        accept(&mut logs, 1_100..2_000);
+        later(&mut logs);
+        assert_eq!(numbers(&logs), [2]);
+        logs.days = 2;
+        logs.shelf(1).apply(vec![row(0, 9)]).unwrap();
+        later(&mut logs);
+        assert!(logs.tables(0) == 4 && logs.in_sled(0) < 64, "{} in sled", logs.in_sled(0));
+        assert_eq!(logs.shelf(0).iter().unwrap().count(), 2_000);
     }
 
     #[test]

@@ -162,8 +162,10 @@ impl Shelf {
         let at = tables.table_of(key).unwrap_or_default();
         let is_behind_all = tables.all().last().is_none_or(|last| *last.last < *key);
         let table = tables.all().get(at).filter(|_| !is_behind_all);
-        let of = table.map_or(&sealed.appended, |table| &table.overlaid);
-        of.fetch_add(packs, Ordering::Relaxed);
+        match table {
+            None => sealed.appended().came(packs, key),
+            Some(table) => drop(table.overlaid.fetch_add(packs, Ordering::Relaxed)),
+        }
     }
 
     /// Removes the first of it, as much as is passed over in a moment; tells whether that was the last. sled drops a tree in one go,
