@@ -2,7 +2,8 @@
 //!
 //! A receiver that fails again and again is asked gently, one request at a time and few a second,
 //! so that it holds no places others need and is not trampled the moment it comes back. When it
-//! answers again, the rate doubles every second until it no longer matters.
+//! answers again, the rate doubles every second until it no longer matters, as long as most of its answers are good: a receiver
+//! that fails now and then has to be able to keep up as well.
 
 use std::time::Duration;
 
@@ -25,6 +26,9 @@ enum Phase {
     /// Answering again: so many starts per second.
     Ramping {
         per_second: u32,
+        /// Exchanges that ended in this second, and those of them that were troubles.
+        ended: u32,
+        troubles: u32,
     },
 }
 
@@ -98,7 +102,7 @@ impl Health {
         match self.phase {
             Phase::Open => own,
             Phase::Cooling => 1,
-            Phase::Ramping { per_second } => own.min(u16::try_from(per_second / RAMP_START).unwrap_or(u16::MAX)),
+            Phase::Ramping { per_second, .. } => own.min(u16::try_from(per_second / RAMP_START).unwrap_or(u16::MAX)),
         }
     }
 
@@ -108,7 +112,7 @@ impl Health {
         match (self.phase, self.last_start) {
             (Phase::Open, _) | (_, None) => Duration::ZERO,
             (Phase::Cooling, Some(last)) => last + COOLING_PAUSE,
-            (Phase::Ramping { per_second }, Some(_)) if self.started_in_second >= per_second => {
+            (Phase::Ramping { per_second, .. }, Some(_)) if self.started_in_second >= per_second => {
                 self.second_began + SECOND
             }
             (Phase::Ramping { .. }, Some(_)) => Duration::ZERO,
@@ -117,15 +121,22 @@ impl Health {
 
     /// An exchange starts.
     pub fn started(&mut self, now: Duration) {
-        if let Phase::Ramping { per_second } = &mut self.phase
+        if let Phase::Ramping { per_second, ended, troubles } = self.phase
             && now >= self.second_began + SECOND
         {
-            *per_second *= 2;
             self.second_began = now;
             self.started_in_second = 0;
-            if *per_second >= RAMP_END {
-                self.phase = Phase::Open;
-            }
+            let per_second = match () {
+                // Nothing is known of this second.
+                () if ended == 0 => per_second,
+                () if troubles * 2 < ended => per_second * 2,
+                () => per_second / 2,
+            };
+            self.phase = match per_second {
+                RAMP_END.. => Phase::Open,
+                RAMP_START.. => Phase::Ramping { per_second, ended: 0, troubles: 0 },
+                _ => Phase::Cooling,
+            };
         }
         self.started_in_second += 1;
         self.last_start = Some(now);
@@ -146,14 +157,16 @@ impl Health {
             self.failures = self.failures.saturating_add(1);
             self.gave_up |= gave_up;
         }
-        match self.phase {
-            Phase::Open if self.troubles >= TROUBLES_MAX => self.phase = Phase::Cooling,
-            // One trouble during the return sends it back.
-            Phase::Ramping { .. } if sign == Sign::Trouble => self.phase = Phase::Cooling,
+        match &mut self.phase {
+            Phase::Open | Phase::Ramping { .. } if self.troubles >= TROUBLES_MAX => self.phase = Phase::Cooling,
+            Phase::Ramping { ended, troubles, .. } => {
+                *ended += 1;
+                *troubles += u32::from(sign == Sign::Trouble);
+            }
             Phase::Cooling if sign != Sign::Trouble => {
-                self.phase = Phase::Ramping { per_second: RAMP_START };
                 // The exchange that brought the good news belongs to the first second. That second is the
                 // receiver's, which saw it some time between its start and its end: it begins with the end.
+                self.phase = Phase::Ramping { per_second: RAMP_START, ended: 1, troubles: 0 };
                 self.second_began = now;
                 self.started_in_second = 1;
             }
@@ -255,18 +268,63 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_trouble_during_the_return_sends_it_back() {
+    fn cooling() -> Health {
         let mut health = Health::default();
         for _ in 0..5 {
             health.started(at(0));
             health.ended(Sign::Trouble, false, at(0));
         }
+        assert!(health.is_cooling());
+        health
+    }
+
+    #[test]
+    fn as_many_troubles_during_the_return_send_it_back() {
+        let mut health = cooling();
         health.started(at(200));
         health.ended(Sign::Well, false, at(200));
-        assert!(health.is_limited() && !health.is_cooling());
-        health.started(at(201));
-        health.ended(Sign::Trouble, false, at(201));
+        for attempt in 201..206 {
+            assert!(health.is_limited() && !health.is_cooling());
+            health.started(at(attempt));
+            health.ended(Sign::Trouble, false, at(attempt));
+        }
         assert!(health.is_cooling());
+    }
+
+    /// Starts in each of so many seconds, as many as may be and no more than 200, of a receiver that fails so many of a hundred at
+    /// random and was in trouble before.
+    fn starts_with(percent: u64, seconds: usize) -> Vec<u32> {
+        let mut health = cooling();
+        let (mut starts, mut chance) = (vec![0; seconds], 7_u64);
+        for (second, started) in starts.iter_mut().enumerate() {
+            for millis in (0..1_000).step_by(5) {
+                let now = at(1_000 * (second as u64 + 1) + millis);
+                if now >= health.next_start() {
+                    *started += 1;
+                    health.started(now);
+                    chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    let sign = if (chance >> 33) % 100 < percent { Sign::Trouble } else { Sign::Well };
+                    health.ended(sign, false, now);
+                }
+            }
+        }
+        starts
+    }
+
+    #[test]
+    fn who_fails_now_and_then_is_asked_as_often_as_anybody() {
+        for (percent, wanted) in [(0, 198), (1, 195), (5, 190), (20, 100)] {
+            let starts = starts_with(percent, 300);
+            let later: u32 = starts[10..].iter().sum();
+            assert!(later >= wanted * 290, "{percent} %: {} a second", later / 290);
+        }
+    }
+
+    #[test]
+    fn who_mostly_fails_is_asked_gently() {
+        for percent in [60, 80, 95, 100] {
+            let starts = starts_with(percent, 300);
+            assert!(starts.iter().sum::<u32>() <= 15 * 300, "{percent} %: {starts:?}");
+        }
     }
 }

@@ -401,13 +401,17 @@ impl Ingest {
 }
 
 fn accepted_line((accepted, event_type): &(Accepted, String)) -> Vec<u8> {
-    let body = serde_json::json!({
-        "id": accepted.id.to_string(),
-        "type": event_type,
-        "deliveries": accepted.deliveries,
-        "duplicate": accepted.duplicate,
-    });
-    body.to_string().into_bytes()
+    // Made for each event, so not by way of a `Value`.
+    #[derive(serde::Serialize)]
+    struct Line<'a> {
+        deliveries: usize,
+        duplicate: bool,
+        id: String,
+        #[serde(rename = "type")]
+        event_type: &'a str,
+    }
+    let Accepted { id, deliveries, duplicate, .. } = *accepted;
+    serde_json::to_vec(&Line { deliveries, duplicate, id: id.to_string(), event_type }).unwrap_or_default()
 }
 
 fn accepted_answer(accepted: &(Accepted, String)) -> Answer {

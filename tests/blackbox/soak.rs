@@ -19,6 +19,9 @@ const GROWTH_MAX: u64 = 48 << 20;
 /// What eight hours may show: the goal is 1 MiB an hour.
 const PER_HOUR_MAX: f64 = 1.0;
 
+/// What may wait when posting ends: who fails one request in five, or one second in twenty, must keep up with the others.
+const BEHIND_MAX: u64 = PER_SECOND * 30;
+
 /// How long it is asked to be.
 pub(crate) fn length() -> Duration {
     let text = std::env::var("SOAK").unwrap_or_default();
@@ -63,8 +66,8 @@ pub(crate) async fn soak(context: Context) -> anyhow::Result<Report> {
     let mut rng = bed.rng.clone();
     let mut connection = Connection::tcp(target.address).await?;
     while began.elapsed() < wanted {
-        // A receiver that goes away and comes back, every four seconds.
-        let away = began.elapsed().as_secs() % 4 == 3;
+        // A receiver that goes away and comes back, every twenty seconds.
+        let away = began.elapsed().as_secs() % 20 == 3;
         bed.receiver.behave("/resetting", if away { Behaviour::Reset } else { Behaviour::Status(200) });
         while posted < began.elapsed().as_millis() as u64 * PER_SECOND / 1000 {
             let reference = bed.ledger.next_reference();
@@ -85,6 +88,8 @@ pub(crate) async fn soak(context: Context) -> anyhow::Result<Report> {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    let behind = |status: &serde_json::Value| status["pending"].as_u64().is_some_and(|pending| pending <= BEHIND_MAX);
+    daemon.wait_for(Duration::from_secs(1), "in step with receivers that fail now and then", behind).await?;
     bed.receiver.behave("/flaky", Behaviour::Status(200));
     bed.receiver.behave("/resetting", Behaviour::Status(200));
     let pid = daemon.pid();
