@@ -38,6 +38,8 @@ pub struct Health {
     phase: Phase,
     /// Troubles since anything else happened.
     troubles: u32,
+    /// How many of its exchanges usually are troubles, of one; outages left out.
+    usual: f64,
     /// Failures of any kind since the last success.
     failures: u32,
     /// A delivery was given up since the last success.
@@ -52,6 +54,7 @@ impl Default for Health {
         Self {
             phase: Phase::Open,
             troubles: 0,
+            usual: 0.0,
             failures: 0,
             gave_up: false,
             second_began: Duration::ZERO,
@@ -61,8 +64,15 @@ impl Default for Health {
     }
 }
 
-/// Troubles in a row after which a receiver is asked gently.
+/// Troubles in a row after which a receiver is asked gently, of one that is well otherwise.
 const TROUBLES_MAX: u32 = 5;
+/// Of one that fails now and then, as many as chance alone makes in one of so many cases, and never more than the second number.
+const IMPROBABLE: f64 = 1e-6;
+const TROUBLES_LONGEST: u32 = 20;
+/// From here on it is in trouble, however usual that is.
+const USUAL_MAX: f64 = 0.5;
+/// What is usual is that of about so many exchanges.
+const USUAL_OF: f64 = 64.0;
 /// Between two starts while it is in trouble.
 const COOLING_PAUSE: Duration = Duration::from_millis(110);
 /// Starts in the first second of its return.
@@ -142,8 +152,32 @@ impl Health {
         self.last_start = Some(now);
     }
 
+    /// Troubles in a row that are more than chance, with what is usual.
+    fn troubles_max(&self) -> u32 {
+        if self.usual >= USUAL_MAX {
+            return TROUBLES_MAX;
+        }
+        let mut chance = 1.0;
+        let run = (1..TROUBLES_LONGEST).find(|_| {
+            chance *= self.usual;
+            chance < IMPROBABLE
+        });
+        run.unwrap_or(TROUBLES_LONGEST).max(TROUBLES_MAX)
+    }
+
+    /// A run of troubles is over, and was no outage.
+    fn learn(&mut self) {
+        for _ in 0..self.troubles {
+            self.usual += (1.0 - self.usual) / USUAL_OF;
+        }
+        self.usual -= self.usual / USUAL_OF;
+    }
+
     /// An exchange ended.
     pub fn ended(&mut self, sign: Sign, gave_up: bool, now: Duration) {
+        if sign != Sign::Trouble && self.phase != Phase::Cooling {
+            self.learn();
+        }
         match sign {
             Sign::Well => {
                 self.troubles = 0;
@@ -157,8 +191,9 @@ impl Health {
             self.failures = self.failures.saturating_add(1);
             self.gave_up |= gave_up;
         }
+        let troubles_max = self.troubles_max();
         match &mut self.phase {
-            Phase::Open | Phase::Ramping { .. } if self.troubles >= TROUBLES_MAX => self.phase = Phase::Cooling,
+            Phase::Open | Phase::Ramping { .. } if self.troubles >= troubles_max => self.phase = Phase::Cooling,
             Phase::Ramping { ended, troubles, .. } => {
                 *ended += 1;
                 *troubles += u32::from(sign == Sign::Trouble);
@@ -178,6 +213,7 @@ impl Health {
     pub fn forgive(&mut self) {
         self.phase = Phase::Open;
         self.troubles = 0;
+        self.usual = 0.0;
     }
 }
 
@@ -313,7 +349,7 @@ mod tests {
 
     #[test]
     fn who_fails_now_and_then_is_asked_as_often_as_anybody() {
-        for (percent, wanted) in [(0, 198), (1, 195), (5, 190), (20, 100)] {
+        for (percent, wanted) in [(0, 198), (5, 198), (20, 195), (30, 190)] {
             let starts = starts_with(percent, 300);
             let later: u32 = starts[10..].iter().sum();
             assert!(later >= wanted * 290, "{percent} %: {} a second", later / 290);
@@ -325,6 +361,32 @@ mod tests {
         for percent in [60, 80, 95, 100] {
             let starts = starts_with(percent, 300);
             assert!(starts.iter().sum::<u32>() <= 15 * 300, "{percent} %: {starts:?}");
+        }
+    }
+
+    #[test]
+    fn outages_do_not_become_usual() {
+        let mut health = Health::default();
+        let mut now = 0;
+        for outage in 0..30 {
+            for _ in 0..5 {
+                assert!(!health.is_cooling(), "outage {outage}");
+                health.started(at(now));
+                health.ended(Sign::Trouble, false, at(now));
+            }
+            assert!(health.is_cooling(), "outage {outage}");
+            // It stays away for a while, and returns for ten seconds.
+            for _ in 0..100 {
+                now += 110;
+                health.started(at(now));
+                health.ended(Sign::Trouble, false, at(now));
+            }
+            for _ in 0..100 {
+                now += 100;
+                health.started(at(now));
+                health.ended(Sign::Well, false, at(now));
+            }
+            assert!(!health.is_limited());
         }
     }
 }

@@ -257,6 +257,27 @@ async fn restarts_keep_attempts_and_due_times() {
     );
 }
 
+/// One failure in five is trouble five times in a row every quarter of a minute, and no outage.
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_fails_now_and_then_keeps_up() {
+    let world = World::new(5);
+    world.receivers.set("flaky", |now| {
+        // As good as chance.
+        let mixed = now.millis().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+        (if mixed.is_multiple_of(5) { 503 } else { 200 }, Duration::from_millis(2))
+    });
+    world.webhook("flaky", 10, 1, 8).await;
+    for number in 0..12_000 {
+        world.post(&format!("r{number}"), "{}").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let receipts = world.receivers.receipts();
+    let of = |wanted| receipts.iter().filter(|one| one.ended.is_some_and(|(_, code)| code == wanted)).count();
+    assert!(of(503) > 1_000, "{} failures", of(503));
+    assert!(of(200) > 11_000, "{} of 12,000 taken after a minute", of(200));
+    world.until_idle(Duration::from_mins(1)).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_dead_receiver_delays_nobody_and_is_not_trampled_when_it_returns() {
     let world = World::new(2);
