@@ -27,3 +27,11 @@ pub(crate) fn peak(pid: u32) -> anyhow::Result<u64> {
 pub(crate) fn descriptors(pid: u32) -> anyhow::Result<usize> {
     Ok(std::fs::read_dir(format!("/proc/{pid}/fd"))?.count())
 }
+
+/// Open descriptors of what is no file under a path: sockets, pipes, the program itself.
+pub(crate) fn descriptors_beside(pid: u32, path: &std::path::Path) -> anyhow::Result<usize> {
+    let entries = std::fs::read_dir(format!("/proc/{pid}/fd"))?.flatten();
+    // One that was closed meanwhile leads nowhere.
+    let targets = entries.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    Ok(targets.filter(|target| !target.starts_with(path)).count())
+}

@@ -35,8 +35,9 @@ pub(crate) fn length() -> Duration {
     WARM_UP + Duration::from_secs(seconds)
 }
 
-fn look(pid: u32) -> anyhow::Result<(u64, usize)> {
-    Ok((memory::status(pid, "VmRSS")? << 10, memory::descriptors(pid)?))
+/// Memory, and descriptors without those of the store, which has a file for each part of the log.
+fn look(pid: u32, bed: &Bed) -> anyhow::Result<(u64, usize)> {
+    Ok((memory::status(pid, "VmRSS")? << 10, memory::descriptors_beside(pid, &bed.site.state)?))
 }
 
 /// Mebibytes an hour, by least squares.
@@ -51,6 +52,18 @@ fn slope(samples: &[(f64, u64)]) -> f64 {
     if below == 0.0 { 0.0 } else { above / below * 3600.0 / f64::from(1 << 20) }
 }
 
+/// The same when nothing is left to do. Connections that nobody needs any more are closed after half a minute.
+async fn at_rest(pid: u32, bed: &Bed, most: usize) -> anyhow::Result<(u64, usize)> {
+    let settled = Instant::now();
+    loop {
+        let (rss, open) = look(pid, bed)?;
+        if open <= most || settled.elapsed() > Duration::from_secs(60) {
+            return Ok((rss, open));
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
 pub(crate) async fn soak(context: Context) -> anyhow::Result<Report> {
     let bed = Bed::plain(&context).await?;
     let mut daemon = bed.site.start().await?;
@@ -60,7 +73,7 @@ pub(crate) async fn soak(context: Context) -> anyhow::Result<Report> {
     }
     bed.receiver.behave("/flaky", Behaviour::Flaky(20));
     let target = daemon.target().await?;
-    let (_, before) = look(daemon.pid())?;
+    let (_, before) = look(daemon.pid(), &bed)?;
     let (began, wanted) = (Instant::now(), length());
     let (mut samples, mut descriptors, mut posted) = (Vec::new(), Vec::new(), 0_u64);
     let mut rng = bed.rng.clone();
@@ -82,7 +95,7 @@ pub(crate) async fn soak(context: Context) -> anyhow::Result<Report> {
             }
         }
         if began.elapsed() > WARM_UP {
-            let (rss, open) = look(daemon.pid())?;
+            let (rss, open) = look(daemon.pid(), &bed)?;
             samples.push((began.elapsed().as_secs_f64(), rss));
             descriptors.push(open);
         }
@@ -94,19 +107,16 @@ pub(crate) async fn soak(context: Context) -> anyhow::Result<Report> {
     bed.receiver.behave("/resetting", Behaviour::Status(200));
     let pid = daemon.pid();
     bed.settle(&mut daemon, &paths).await?;
-    // Connections that nobody needs any more are closed after half a minute.
-    let (mut rss, mut open) = look(pid)?;
-    let settled = Instant::now();
-    while open > before + 16 && settled.elapsed() < Duration::from_secs(60) {
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        (rss, open) = look(pid)?;
-    }
+    let (rss, open) = at_rest(pid, &bed, before + 16).await?;
+    let of_store = memory::descriptors(pid)?.saturating_sub(open);
     daemon.stop().await?;
     let (first, most) = (samples.first().context("no sample")?.1, descriptors.iter().max().context("no sample")?);
     let growth = samples.last().context("no sample")?.1.saturating_sub(first);
     // What grows only while caches fill is no growth.
     let per_hour = slope(&samples[samples.len() / 2..]);
     let quarters: Vec<u64> = (1..4).map(|quarter| samples[samples.len() * quarter / 4].1 >> 20).collect();
+    // Segments of the journal, tables of the index (those of small runs are merged), and what sled has open.
+    anyhow::ensure!(of_store <= 128, "{of_store} files of the store are open");
     // Each webhook may keep a connection for each place it has, and no more.
     anyhow::ensure!(*most <= 64 * paths.len() + 64, "{most} descriptors");
     anyhow::ensure!(
@@ -118,7 +128,7 @@ pub(crate) async fn soak(context: Context) -> anyhow::Result<Report> {
     anyhow::ensure!(!is_long || per_hour <= PER_HOUR_MAX, "memory grows by {per_hour:.2} MiB an hour");
     Ok(Report::Held(format!(
         "{} s at {PER_SECOND}/s asked for, {posted} events to 3 webhooks (2 of them failing now and then): RSS {} MiB after warm-up, \
-         {quarters:?} by quarters, {} MiB at the end, {per_hour:+.1} MiB/h in the second half; at most {most} descriptors, {open} at the end",
+         {quarters:?} by quarters, {} MiB at the end, {per_hour:+.1} MiB/h in the second half; at most {most} descriptors, {open} at the end, and {of_store} of the store",
         wanted.as_secs(),
         first >> 20,
         rss >> 20
