@@ -2,8 +2,9 @@
 //!
 //! A receiver that fails again and again is asked gently, one request at a time and few a second,
 //! so that it holds no places others need and is not trampled the moment it comes back. When it
-//! answers again, the rate doubles every second until it no longer matters, as long as most of its answers are good: a receiver
-//! that fails now and then has to be able to keep up as well.
+//! answers again, the rate doubles every second until it no longer matters, as long as most of its answers are good. A receiver
+//! that fails now and then has to be able to keep up as well, so how often it usually fails is learned, and trouble is a run of
+//! failures that chance does not make of that.
 
 use std::time::Duration;
 
@@ -66,8 +67,9 @@ impl Default for Health {
 
 /// Troubles in a row after which a receiver is asked gently, of one that is well otherwise.
 const TROUBLES_MAX: u32 = 5;
-/// Of one that fails now and then, as many as chance alone makes in one of so many cases, and never more than the second number.
+/// Of one that fails now and then: a run that chance makes less often than this.
 const IMPROBABLE: f64 = 1e-6;
+/// But never a longer one.
 const TROUBLES_LONGEST: u32 = 20;
 /// From here on it is in trouble, however usual that is.
 const USUAL_MAX: f64 = 0.5;
@@ -136,11 +138,13 @@ impl Health {
         {
             self.second_began = now;
             self.started_in_second = 0;
-            let per_second = match () {
+            let per_second = if ended == 0 {
                 // Nothing is known of this second.
-                () if ended == 0 => per_second,
-                () if troubles * 2 < ended => per_second * 2,
-                () => per_second / 2,
+                per_second
+            } else if troubles * 2 < ended {
+                per_second * 2
+            } else {
+                per_second / 2
             };
             self.phase = match per_second {
                 RAMP_END.. => Phase::Open,
