@@ -1,14 +1,15 @@
 //! Black-box suite: the finished program, real disks, real kills, power cuts.
 //!
-//! `cargo test --test blackbox -- [--list] [FILTER]`. `SEED=` repeats a run; `ROUNDS_KILL=`, `ROUNDS_POWER=`,
-//! `ROUNDS_STOP=`, `ROUNDS_RESTART=`, `ROUNDS_BACKUP=` `SOAK=8h`, `FLAT_OUT=300` and `BACKLOG=1000000` make it longer; `POSTRIDER_BIN=` names another binary, `KEEP=1` leaves the
-//! work directories of failed scenarios.
+//! `cargo test --test blackbox -- [--list] [--test-threads N] [FILTER]`. `SEED=` repeats a run; `ROUNDS_KILL=`, `ROUNDS_POWER=`,
+//! `ROUNDS_STOP=`, `ROUNDS_RESTART=`, `ROUNDS_BACKUP=`, `SOAK=8h`, `FLAT_OUT=300` and `BACKLOG=1000000` make it longer;
+//! `POSTRIDER_BIN=` names another binary, `KEEP=1` leaves the work directories of failed scenarios.
+//! The long ones run several at a time, as many as there are processors, the others each alone.
 //! A scenario whose prerequisites are missing (root, loop devices, strace) says `SKIP` and why; that is never a pass.
 #![expect(clippy::print_stdout, reason = "its standard output is the report")]
 #![expect(clippy::disallowed_methods, reason = "a test from outside has only the real clock and environment")]
 
 use std::future::Future;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::ExitCode;
@@ -62,6 +63,20 @@ struct Scenario {
     rows: &'static [&'static str],
     run: fn(Context) -> Running,
 }
+
+/// Long, and mostly waiting: several of them run at once, before all the others. What they judge is no worse on a machine that does
+/// something else as well. The longest first. None with a mount namespace, which would hold the disk of another that is taken away.
+const BESIDE: &[&str] = &[
+    "backup_under_load",
+    "stop_under_load",
+    "kill_9_under_load",
+    "soak",
+    "power_cut",
+    "clock_jumps",
+    "restart_between_attempts",
+    "damaged_index",
+    "kill_during_recovery",
+];
 
 const SCENARIOS: &[Scenario] = &[
     Scenario { name: "kill_9_under_load", rows: &["F1"], run: |context| Box::pin(crash::kill_9_under_load(context)) },
@@ -187,6 +202,7 @@ struct Wish {
     list: bool,
     ignored_only: bool,
     exact: bool,
+    threads: usize,
     filter: Option<String>,
     skip: Vec<String>,
 }
@@ -194,7 +210,8 @@ struct Wish {
 impl Wish {
     /// Takes what cargo and nextest pass to any test binary, so that the suite runs under both.
     fn from_arguments() -> Self {
-        let mut wish = Self { list: false, ignored_only: false, exact: false, filter: None, skip: Vec::new() };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut wish = Self { list: false, ignored_only: false, exact: false, threads, filter: None, skip: Vec::new() };
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
@@ -202,7 +219,8 @@ impl Wish {
                 "--ignored" => wish.ignored_only = true,
                 "--exact" => wish.exact = true,
                 "--skip" => wish.skip.extend(arguments.next()),
-                "--format" | "--test-threads" | "--color" => drop(arguments.next()),
+                "--test-threads" => wish.threads = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(1),
+                "--format" | "--color" => drop(arguments.next()),
                 other if other.starts_with('-') => {}
                 other => wish.filter = Some(other.to_owned()),
             }
@@ -219,7 +237,8 @@ impl Wish {
     }
 }
 
-#[tokio::main]
+// Scenarios block a thread now and then, and receivers are to answer meanwhile.
+#[tokio::main(worker_threads = 4)]
 async fn main() -> ExitCode {
     let wish = Wish::from_arguments();
     let chosen: Vec<_> = SCENARIOS.iter().filter(|scenario| wish.wants(scenario.name) && !wish.ignored_only).collect();
@@ -230,19 +249,49 @@ async fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let seed = number("SEED").unwrap_or_else(fresh_seed);
-    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
-    for scenario in chosen {
-        match run(scenario, seed).await {
-            Verdict::Passed => passed += 1,
-            Verdict::Failed => failed += 1,
-            Verdict::Skipped => skipped += 1,
-            Verdict::Interrupted => return ExitCode::from(130),
-        }
+    let verdicts = all(&chosen, wish.threads, seed).await;
+    if verdicts.contains(&Verdict::Interrupted) {
+        return ExitCode::from(130);
     }
+    let count = |wanted| verdicts.iter().filter(|verdict| **verdict == wanted).count();
+    let (passed, failed, skipped) = (count(Verdict::Passed), count(Verdict::Failed), count(Verdict::Skipped));
     println!("\n{passed} passed, {failed} failed, {skipped} skipped");
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// Those that bear company first, `threads` of them at a time; then the others, each alone.
+async fn all(chosen: &[&'static Scenario], threads: usize, seed: u64) -> Vec<Verdict> {
+    let find = |name: &&str| chosen.iter().find(|scenario| scenario.name == *name).copied();
+    let beside: Vec<_> = if threads > 1 { BESIDE.iter().filter_map(find).collect() } else { Vec::new() };
+    if beside.len() > 1 {
+        let names: Vec<_> = beside.iter().map(|scenario| scenario.name).collect();
+        println!("{threads} at a time: {}", names.join(", "));
+    }
+    let (mut verdicts, mut running, mut queue) = (Vec::new(), tokio::task::JoinSet::new(), beside.iter().copied());
+    for scenario in queue.by_ref().take(threads) {
+        running.spawn(run(scenario, seed));
+    }
+    while let Some(ended) = running.join_next().await {
+        // Whatever a scenario does, it does in a task of its own.
+        verdicts.push(ended.unwrap_or(Verdict::Failed));
+        if !verdicts.contains(&Verdict::Interrupted) {
+            queue.next().map(|scenario| running.spawn(run(scenario, seed)));
+        }
+    }
+    for scenario in chosen.iter().filter(|scenario| !beside.iter().any(|done| done.name == scenario.name)) {
+        if verdicts.contains(&Verdict::Interrupted) {
+            break;
+        }
+        if std::io::stdout().is_terminal() {
+            print!("{} ...\r", scenario.name);
+            drop(std::io::stdout().flush());
+        }
+        verdicts.push(run(scenario, seed).await);
+    }
+    verdicts
+}
+
+#[derive(Clone, Copy, PartialEq)]
 enum Verdict {
     Passed,
     Failed,
@@ -255,36 +304,36 @@ enum Verdict {
 #[error("interrupted")]
 struct Interrupted;
 
-async fn run(scenario: &Scenario, seed: u64) -> Verdict {
-    print!("{} seed={seed} ... ", scenario.name);
-    drop(std::io::stdout().flush());
+async fn run(scenario: &'static Scenario, seed: u64) -> Verdict {
     let began = Instant::now();
     let outcome = attempt(scenario, seed).await;
     let seconds = began.elapsed().as_secs_f64();
+    // In one go, for another may have something to say at the same moment.
+    let said = |what: String| println!("{} seed={seed} ... {what}", scenario.name);
     match outcome {
         Ok(Report::Held(figures)) => {
             rows::covered(scenario.rows, scenario.name, &figures);
-            println!("PASS {seconds:.1} s: {figures}");
+            said(format!("PASS {seconds:.1} s: {figures}"));
             Verdict::Passed
         }
         Ok(Report::Skipped(reason)) => {
             // The page shows it, so that nobody takes the row for covered.
             rows::covered(scenario.rows, scenario.name, format!("SKIPPED on this machine: {reason}"));
-            println!("SKIP: {reason}");
+            said(format!("SKIP: {reason}"));
             Verdict::Skipped
         }
         Err(error) if error.is::<Interrupted>() => {
-            println!("interrupted after {seconds:.1} s");
+            said(format!("interrupted after {seconds:.1} s"));
             Verdict::Interrupted
         }
         Err(error) => {
-            println!("FAIL {seconds:.1} s: {error:#}");
+            said(format!("FAIL {seconds:.1} s: {error:#}"));
             Verdict::Failed
         }
     }
 }
 
-async fn attempt(scenario: &Scenario, seed: u64) -> anyhow::Result<Report> {
+async fn attempt(scenario: &'static Scenario, seed: u64) -> anyhow::Result<Report> {
     let work = tempfile::Builder::new().prefix("postrider-").tempdir()?;
     let context = Context {
         binary: binary(),
@@ -310,7 +359,7 @@ async fn attempt(scenario: &Scenario, seed: u64) -> anyhow::Result<Report> {
         held => held,
     };
     if outcome.is_err() {
-        show_log(&work.path().join("daemon.log"));
+        show_log(scenario.name, &work.path().join("daemon.log"));
         if std::env::var_os("KEEP").is_some() {
             println!("  kept: {}", work.keep().display());
         }
@@ -333,14 +382,12 @@ async fn interruption() {
 }
 
 /// The last words of the daemon are usually the reason.
-fn show_log(path: &std::path::Path) {
+fn show_log(name: &str, path: &std::path::Path) {
     let text = std::fs::read(path).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<_> = text.lines().collect();
-    println!();
-    for line in &lines[lines.len().saturating_sub(15)..] {
-        println!("  | {line}");
-    }
+    let last: String = lines[lines.len().saturating_sub(15)..].iter().map(|line| format!("  | {line}\n")).collect();
+    print!("the daemon of {name}:\n{last}");
 }
 
 fn binary() -> PathBuf {
