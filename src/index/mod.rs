@@ -255,6 +255,21 @@ impl Index {
         Ok(())
     }
 
+    /// The next `count` of what is still to be sent, behind `after` or from the first on, in order of acceptance; for whoever takes
+    /// all of it, once.
+    ///
+    /// # Errors
+    /// When the index can not be read.
+    pub fn pending_after(&self, after: Option<DeliveryId>, count: usize) -> Result<Vec<Pending>> {
+        let start = after.map(DeliveryId::to_bytes);
+        let start: &[u8] = start.as_ref().map_or(&[], |start| start);
+        contained(|| {
+            let rows = self.pending.in_passing(start)?;
+            let others = rows.filter(|row| row.as_ref().map_or(true, |(key, _)| &**key != start));
+            others.take(count).map(|row| row.and_then(|(key, row)| rows::pending_from(&key, &row))).collect()
+        })
+    }
+
     /// Everything that is still to be sent, in order of acceptance.
     ///
     /// # Errors

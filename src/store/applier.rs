@@ -49,6 +49,8 @@ const LONG_REBUILD: u64 = 50_000;
 const READ_PER_APPLIED: u64 = 3;
 /// Deliveries that are handed over at a time.
 const HANDED_OVER_AT_ONCE: usize = 1024;
+/// How often it is looked, while the dispatcher takes nothing, whether the store was closed.
+const LOOK_UP: Duration = Duration::from_millis(100);
 /// Facts of one write.
 const BATCH_MAX: usize = 4096;
 
@@ -88,7 +90,7 @@ impl Applier {
             if self.queue.is_closed() {
                 return;
             }
-            self.hand_over_without_index(|_| {});
+            self.hand_over_without_index(|_| {}).await;
             if self.wait_before_retry().await.is_err() {
                 return;
             }
@@ -132,17 +134,20 @@ impl Applier {
         // What an index before this one had counts no more.
         self.slot.applied.send_replace(index.position());
         if self.journal.last_committed().saturating_sub(index.position()) > LONG_REBUILD {
-            self.look_ahead(index)?;
+            self.look_ahead(index).await?;
         }
         self.catch_up(index, self.boundary)?;
         if !self.handed_over {
-            let (mut part, mut count) = (Vec::new(), 0_u64);
-            index.pending(|one| {
-                count += 1;
-                self.hand_over(&mut part, one);
-            })?;
+            let (mut last, mut count) = (None, 0);
+            loop {
+                let part = index.pending_after(last, HANDED_OVER_AT_ONCE)?;
+                let Some(one) = part.last() else { break };
+                last = Some(one.id);
+                count += part.len();
+                self.hand_over(part).await?;
+            }
             tracing::info!(pending = count, "the index is in step with the journal");
-            self.all_handed_over(part);
+            self.all_handed_over();
         }
         self.catch_up(index, self.journal.last_committed())?;
         self.slot.set(IndexState::Ready(Arc::clone(index)));
@@ -164,7 +169,7 @@ impl Applier {
 
     /// Reads what the index does not have yet, and does at once what can be done without it: keys that were used are known, and,
     /// where to apply it all takes longer than to read the whole journal, deliveries go on.
-    fn look_ahead(&mut self, index: &Arc<Index>) -> Result<(), ApplyError> {
+    async fn look_ahead(&mut self, index: &Arc<Index>) -> Result<(), ApplyError> {
         let (position, last) = (index.position(), self.journal.last_committed());
         let note = |one: &Committed| {
             if let Record::Event { event, .. } = &*one.record {
@@ -174,7 +179,7 @@ impl Applier {
         let oldest = self.journal.segments().first_key_value().map_or(0, |(first, _)| *first);
         let mut from = position + 1;
         if !self.handed_over && (last - position).saturating_mul(READ_PER_APPLIED) > last - oldest.min(last) {
-            if !self.hand_over_without_index(note) {
+            if !self.hand_over_without_index(note).await {
                 return Ok(());
             }
             from = self.boundary + 1;
@@ -266,7 +271,7 @@ impl Applier {
                 self.slot.applied.send_replace(last);
                 if self.queue.is_closed() {
                     // A stop does not wait for a long rebuild; the next start goes on with it.
-                    return Err(JournalError::Failed("the store is closed".into()).into());
+                    return Err(closed().into());
                 }
                 if announce && !matches!(self.slot.state(), IndexState::Ready(_)) {
                     self.slot.set(IndexState::Rebuilding { done: last - from, total: target - from });
@@ -314,12 +319,12 @@ impl Applier {
     }
 
     /// Deliveries must not wait for an index that can not be had: what is pending is worked out
-    /// from the journal alone. `each` sees every record on the way; whether all were seen is told.
-    fn hand_over_without_index(&mut self, each: impl Fn(&Committed)) -> bool {
+    /// from the journal alone. `each` sees every record on the way; whether all was done is told.
+    async fn hand_over_without_index(&mut self, each: impl Fn(&Committed)) -> bool {
         if self.handed_over {
             return false;
         }
-        let (count, pending) = match fold::pending(&self.journal, self.boundary, &each) {
+        let (count, mut pending) = match fold::pending(&self.journal, self.boundary, &each) {
             Ok(pending) => pending,
             Err(error) => {
                 tracing::error!(%error, "what is pending could not be read from the journal; it is tried again");
@@ -327,29 +332,37 @@ impl Applier {
             }
         };
         tracing::warn!(pending = count, "delivering before the index is in step");
-        let mut part = Vec::new();
-        for one in pending {
-            self.hand_over(&mut part, one);
+        loop {
+            let part: Vec<Pending> = pending.by_ref().take(HANDED_OVER_AT_ONCE).collect();
+            if part.is_empty() {
+                break;
+            }
+            if self.hand_over(part).await.is_err() {
+                return false;
+            }
         }
-        self.all_handed_over(part);
+        self.all_handed_over();
         true
     }
 
-    /// Hands a delivery that was pending at the start over to the dispatcher, with others: all of them at once would take a lot of
-    /// memory twice. They come in order, so after an index that failed half way it goes on where that was.
-    fn hand_over(&mut self, part: &mut Vec<Pending>, one: Pending) {
-        if self.handed_up_to.is_some_and(|last| one.id <= last) {
-            return;
+    /// Hands deliveries that were pending at the start over to the dispatcher, as fast as it takes them. They come in order, so after
+    /// an index that failed half way it goes on where that was. `Err` when the store was closed meanwhile.
+    async fn hand_over(&mut self, mut part: Vec<Pending>) -> Result<(), JournalError> {
+        if let Some(last) = self.handed_up_to {
+            part.retain(|one| one.id > last);
         }
-        part.push(one);
-        if part.len() >= HANDED_OVER_AT_ONCE {
-            self.handed_up_to = Some(one.id);
-            self.arrivals.restoring(std::mem::take(part));
+        let Some(last) = part.last() else { return Ok(()) };
+        self.handed_up_to = Some(last.id);
+        self.arrivals.restoring(part);
+        while tokio::time::timeout(LOOK_UP, self.arrivals.room()).await.is_err() {
+            if self.queue.is_closed() {
+                return Err(closed());
+            }
         }
+        Ok(())
     }
 
-    fn all_handed_over(&mut self, rest: Vec<Pending>) {
-        self.arrivals.restoring(rest);
+    fn all_handed_over(&mut self) {
         self.arrivals.restored();
         self.handed_over = true;
     }
@@ -368,6 +381,10 @@ impl Applier {
             }
         }
     }
+}
+
+fn closed() -> JournalError {
+    JournalError::Failed("the store is closed".into())
 }
 
 fn apply(batch: &mut Batch<'_>, one: &Committed) -> Result<(), IndexError> {

@@ -5,7 +5,7 @@
 //! application does.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
@@ -37,23 +37,52 @@ pub enum Arrival {
     Restored,
 }
 
+/// While so many parts of what was pending at the start wait for the dispatcher, it is not read on.
+const RESTORING_MAX: usize = 8;
+
+#[derive(Debug, Default)]
+struct Waiting {
+    arrivals: Vec<Arrival>,
+    /// How many of them are parts of what was pending at the start.
+    restoring: usize,
+}
+
 /// What waits for the dispatcher.
 #[derive(Debug, Default)]
 pub struct Arrivals {
-    waiting: Mutex<Vec<Arrival>>,
+    waiting: Mutex<Waiting>,
+    /// It was taken.
+    taken: Notify,
     restored: AtomicBool,
     /// Something arrived, or the configuration changed.
     pub wake: Notify,
 }
 
 impl Arrivals {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn push(&self, arrivals: impl IntoIterator<Item = Arrival>) {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).extend(arrivals);
+        self.waiting().arrivals.extend(arrivals);
         self.wake.notify_one();
     }
 
     pub(super) fn restoring(&self, pending: Vec<Pending>) {
+        self.waiting().restoring += 1;
         self.push([Arrival::Restoring(pending)]);
+    }
+
+    /// Waits while much of what was pending at the start has not been taken. Millions at once would be in memory twice, and keep the
+    /// dispatcher for seconds.
+    pub(super) async fn room(&self) {
+        loop {
+            let taken = self.taken.notified();
+            if self.waiting().restoring < RESTORING_MAX {
+                return;
+            }
+            taken.await;
+        }
     }
 
     pub(super) fn restored(&self) {
@@ -64,7 +93,11 @@ impl Arrivals {
     /// Takes everything that waits.
     #[must_use]
     pub fn take(&self) -> Vec<Arrival> {
-        std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
+        let Waiting { arrivals, restoring } = std::mem::take(&mut *self.waiting());
+        if restoring > 0 {
+            self.taken.notify_waiters();
+        }
+        arrivals
     }
 
     /// Whether what was pending at the start has been handed over.

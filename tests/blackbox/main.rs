@@ -10,7 +10,7 @@
 
 use std::future::Future;
 use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
@@ -359,7 +359,7 @@ async fn attempt(scenario: &'static Scenario, seed: u64) -> anyhow::Result<Repor
         held => held,
     };
     if outcome.is_err() {
-        show_log(scenario.name, &work.path().join("daemon.log"));
+        show_log(scenario.name, work.path());
         if std::env::var_os("KEEP").is_some() {
             println!("  kept: {}", work.keep().display());
         }
@@ -381,9 +381,12 @@ async fn interruption() {
     }
 }
 
-/// The last words of the daemon are usually the reason.
-fn show_log(name: &str, path: &std::path::Path) {
-    let text = std::fs::read(path).unwrap_or_default();
+/// The last words of the daemon are usually the reason; those of the latest installation, where a scenario has several.
+fn show_log(name: &str, work: &Path) {
+    let folders = std::fs::read_dir(work).into_iter().flatten().flatten().map(|entry| entry.path());
+    let logs = folders.chain([work.to_owned()]).map(|folder| folder.join("daemon.log"));
+    let latest = logs.max_by_key(|log| log.metadata().and_then(|found| found.modified()).ok());
+    let text = latest.and_then(|log| std::fs::read(log).ok()).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<_> = text.lines().collect();
     let last: String = lines[lines.len().saturating_sub(15)..].iter().map(|line| format!("  | {line}\n")).collect();

@@ -172,6 +172,14 @@ fn agrees(index: &Index, model: &Model) -> Result<(), IndexError> {
     }
     let mut pending = Vec::new();
     index.pending(|one| pending.push((one.id, one.delivery)))?;
+    let (mut in_parts, mut last) = (Vec::new(), None);
+    loop {
+        let part = index.pending_after(last, 3)?;
+        let Some(one) = part.last() else { break };
+        last = Some(one.id);
+        in_parts.extend(part.iter().map(|one| (one.id, one.delivery)));
+    }
+    assert_eq!(in_parts, pending);
     let due: Vec<_> = model.rows.iter().filter(|(_, row)| row.delivery.due_at().is_some()).collect();
     assert_eq!(pending, due.iter().map(|(id, row)| (**id, row.delivery)).collect::<Vec<_>>());
     for reference in ["ref-007", "ref-01", "ref-"] {

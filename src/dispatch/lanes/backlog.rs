@@ -15,6 +15,9 @@ const BLOCK: usize = 1024;
 /// A block of at most so many entries is kept when it was emptied.
 const KEPT: usize = 64;
 
+/// So many rising runs are merged; what belongs to more of them is sorted.
+const RUNS_MAX: usize = 16;
+
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
     blocks: VecDeque<Vec<Fresh>>,
@@ -65,12 +68,33 @@ impl Backlog {
     }
 
     /// Puts them in order of their ids; of two with the same id the first stays first.
+    ///
+    /// What lies here came in a few rising runs, each in order: they are told apart and merged, and a block goes as soon as it was
+    /// taken from, so that millions need no memory a second time.
     pub(super) fn sort(&mut self) {
-        let mut all: Vec<Fresh> = self.iter().copied().collect();
-        // What came in two rising runs is merged and not sorted anew.
-        all.sort_by_key(|fresh| fresh.id);
-        *self = Self::default();
-        for fresh in all {
+        // The first run ends with the highest id, the last one with the lowest.
+        let (mut runs, mut rest): (Vec<Self>, Vec<Fresh>) = (Vec::new(), Vec::new());
+        while let Some(fresh) = self.pop_front() {
+            let at = runs.partition_point(|run| run.back().is_some_and(|last| last.id > fresh.id));
+            if at == runs.len() && at < RUNS_MAX {
+                runs.push(Self::default());
+            }
+            match runs.get_mut(at) {
+                Some(run) => run.push_back(fresh),
+                None => rest.push(fresh),
+            }
+        }
+        rest.sort_by_key(|fresh| fresh.id);
+        let mut last = Self::default();
+        for fresh in rest {
+            last.push_back(fresh);
+        }
+        runs.push(last);
+        let lowest = |runs: &[Self]| {
+            let fronts = runs.iter().enumerate().filter_map(|(at, run)| Some((at, run.front()?.id)));
+            fronts.min_by_key(|(_, id)| *id).map(|(at, _)| at)
+        };
+        while let Some(fresh) = lowest(&runs).and_then(|at| runs.get_mut(at)?.pop_front()) {
             self.push_back(fresh);
         }
     }
@@ -95,20 +119,27 @@ mod tests {
         of.map(|fresh| fresh.location.segment).collect()
     }
 
+    /// In small steps, two runs, at random, falling.
+    const ORDERS: [fn(u64) -> u64; 4] =
+        [|n| n ^ 5, |n| (n & 1) << 32 | n, |n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15), |n| !n];
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(200))]
 
         /// It does as a plain queue does, in stretches longer than a block.
         #[test]
-        fn it_is_a_queue(steps in prop::collection::vec((any::<bool>(), 0_usize..3 * BLOCK), 1..12), sorts: bool) {
+        fn it_is_a_queue(
+            steps in prop::collection::vec((any::<bool>(), 0_usize..3 * BLOCK), 1..12),
+            sorts: bool,
+            order in prop::sample::select(ORDERS.to_vec()),
+        ) {
             let (mut backlog, mut plain, mut next) = (Backlog::default(), VecDeque::new(), 0_u64);
             for (pushes, count) in steps {
                 for _ in 0..count {
                     if pushes {
-                        // Not in order.
                         next += 1;
-                        backlog.push_back(fresh(next ^ 5));
-                        plain.push_back(fresh(next ^ 5));
+                        backlog.push_back(fresh(order(next)));
+                        plain.push_back(fresh(order(next)));
                     } else {
                         prop_assert_eq!(backlog.pop_front().map(|one| one.id), plain.pop_front().map(|one| one.id));
                     }
@@ -122,6 +153,19 @@ mod tests {
                 prop_assert_eq!(numbers(backlog.iter()), numbers(plain.iter()));
             }
         }
+    }
+
+    #[test]
+    fn of_two_with_the_same_id_the_first_stays_first() {
+        let mut backlog = Backlog::default();
+        for number in [5, 1, 5, 3, 1, 4, 3, 5] {
+            let mut one = fresh(number);
+            one.location.offset = u32::try_from(backlog.iter().count()).unwrap();
+            backlog.push_back(one);
+        }
+        backlog.sort();
+        let places: Vec<_> = backlog.iter().map(|one| (one.location.segment, one.location.offset)).collect();
+        assert!(places.is_sorted(), "{places:?}");
     }
 
     #[test]

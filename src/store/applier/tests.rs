@@ -66,7 +66,7 @@ async fn keys_are_known_before_the_index_is_in_step() {
         applier.handed_over = handed_over;
         let index = Arc::new(applier.open().unwrap());
         assert!(store.shared.slot.knows_keys().is_none(), "nothing was looked at yet");
-        applier.look_ahead(&index).unwrap();
+        applier.look_ahead(&index).await.unwrap();
         assert!(!store.shared.slot.is_ready() && applier.handed_over);
 
         let third = post(&store, "third").await.unwrap();
@@ -101,46 +101,96 @@ async fn over_by_now<T>(work: &mut (impl Future<Output = T> + Unpin)) -> Option<
     }
 }
 
-#[tokio::test]
-async fn an_index_that_fails_half_way_hands_nothing_over_twice() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::create_dir(folder.path().join("journal")).unwrap();
-    let (_store, workers) = open(folder.path());
-    let (_committer, mut applier, _publisher) = workers.taken_apart();
-    let count = HANDED_OVER_AT_ONCE + 10;
+fn pending(count: usize) -> Vec<Pending> {
     let mut ids = crate::domain::id::EventIds::default();
     let now = Clock::system().now();
-    let pending: Vec<Pending> = (0..count)
+    (0..count)
         .map(|_| Pending {
             id: DeliveryId { event: ids.next(now, 0), ordinal: 0 },
             webhook: WebhookId::from_bytes([7; 16]),
             location: crate::domain::event::Location { segment: 0, offset: 0, length: 0 },
             delivery: Delivery::accepted(now),
         })
-        .collect();
+        .collect()
+}
 
-    let mut lost = Vec::new();
-    for one in &pending {
-        applier.hand_over(&mut lost, *one);
-    }
-    drop(lost);
-    assert!(!applier.arrivals.is_restored());
-    let mut part = Vec::new();
-    for one in &pending {
-        applier.hand_over(&mut part, *one);
-    }
-    applier.all_handed_over(part);
-
-    let arrivals = applier.arrivals.take();
-    assert!(matches!(arrivals.last(), Some(Arrival::Restored)) && applier.arrivals.is_restored());
-    let came: Vec<DeliveryId> = arrivals
+fn came(arrivals: &[Arrival]) -> Vec<DeliveryId> {
+    arrivals
         .iter()
         .flat_map(|arrival| match arrival {
             Arrival::Restoring(part) => part.iter().map(|one| one.id).collect(),
             _ => Vec::new(),
         })
-        .collect();
-    assert_eq!(came, pending.iter().map(|one| one.id).collect::<Vec<_>>());
+        .collect()
+}
+
+#[tokio::test]
+async fn an_index_that_fails_half_way_hands_nothing_over_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("journal")).unwrap();
+    let (_store, workers) = open(folder.path());
+    let (_committer, mut applier, _publisher) = workers.taken_apart();
+    let pending = pending(HANDED_OVER_AT_ONCE + 10);
+
+    applier.hand_over(pending[..HANDED_OVER_AT_ONCE].to_vec()).await.unwrap();
+    assert!(!applier.arrivals.is_restored());
+    // Another index has them in other parts.
+    for part in pending.chunks(100) {
+        applier.hand_over(part.to_vec()).await.unwrap();
+    }
+    applier.all_handed_over();
+
+    let arrivals = applier.arrivals.take();
+    assert!(matches!(arrivals.last(), Some(Arrival::Restored)) && applier.arrivals.is_restored());
+    assert_eq!(came(&arrivals), pending.iter().map(|one| one.id).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn no_more_is_handed_over_than_the_dispatcher_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("journal")).unwrap();
+    let (_store, workers) = open(folder.path());
+    let (_committer, mut applier, _publisher) = workers.taken_apart();
+    let (pending, arrivals) = (pending(1_000), Arc::clone(&applier.arrivals));
+    let expected: Vec<_> = pending.iter().map(|one| one.id).collect();
+    let handing = async {
+        for part in pending.chunks(10) {
+            applier.hand_over(part.to_vec()).await.unwrap();
+        }
+        applier.all_handed_over();
+    };
+    let taking = async {
+        let mut all = Vec::new();
+        while !arrivals.is_restored() {
+            let taken = arrivals.take();
+            assert!(taken.len() <= 20, "{} parts at once", taken.len());
+            all.extend(came(&taken));
+            tokio::task::yield_now().await;
+        }
+        all.extend(came(&arrivals.take()));
+        all
+    };
+    assert_eq!(tokio::join!(handing, taking).1, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_is_closed_although_nobody_takes_what_is_handed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("journal")).unwrap();
+    let (_store, workers) = open(folder.path());
+    let (_committer, mut applier, publisher) = workers.taken_apart();
+    let pending = pending(1_000);
+    let handing = async {
+        for part in pending.chunks(10) {
+            applier.hand_over(part.to_vec()).await?;
+        }
+        Ok::<(), JournalError>(())
+    };
+    let closing = async {
+        tokio::time::advance(LOOK_UP * 10).await;
+        drop(publisher);
+    };
+    assert!(tokio::join!(handing, closing).0.is_err());
 }
 
 #[tokio::test]
