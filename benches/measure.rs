@@ -1,27 +1,26 @@
 //! What both benchmarks measure with: posters, a receiver that only counts, and the table.
 
 use std::collections::HashMap;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use ::http::{Request, Response};
+use ::http::Request;
 use anyhow::Context as _;
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::daemon::Site;
 use crate::http::Connection;
 use crate::poster::{self, Target};
 use crate::rng::Rng;
+use crate::wire::Wire;
 
 /// The unit of rows that must be 0, or no rate above them means anything.
 pub(crate) const MISSING: &str = "events missing";
@@ -52,19 +51,65 @@ impl Sent {
     }
 }
 
+/// One app that posts events that differ in their reference, one after the other, on one connection.
+pub(crate) struct Poster {
+    wire: Wire,
+    sent: Arc<Sent>,
+    /// A whole request, and where in it the number of the event stands.
+    request: Vec<u8>,
+    places: Vec<usize>,
+}
+
+/// Digits of the number of an event in its reference.
+const DIGITS: usize = 12;
+
+impl Poster {
+    pub(crate) async fn connect(target: &Target, sent: Arc<Sent>, app: u64) -> anyhow::Result<Self> {
+        let first = format!("{}-{app}-{:0DIGITS$}", sent.phase, 0);
+        let body = poster::payload(&mut Rng::new(app), &first, sent.body_bytes);
+        let key = if sent.keyed { format!("idempotency-key: {first}\r\n") } else { String::new() };
+        let mut request = format!(
+            "POST /v1/events/{} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n{key}content-length: {}\r\n\r\n",
+            poster::EVENT_TYPE,
+            target.address,
+            target.token,
+            body.len()
+        )
+        .into_bytes();
+        request.extend_from_slice(&body);
+        let places = memchr::memmem::find_iter(&request, &first).map(|at| at + first.len() - DIGITS).collect();
+        Ok(Self { wire: Wire::connect(target.address).await?, sent, request, places })
+    }
+
+    /// The id of what was accepted; `None` when the daemon asked to wait.
+    pub(crate) async fn post(&mut self) -> anyhow::Result<Option<String>> {
+        #[derive(serde::Deserialize)]
+        struct Accepted {
+            id: String,
+        }
+        let number = self.sent.next.fetch_add(1, Ordering::Relaxed);
+        for place in &self.places {
+            write!(&mut self.request[*place..place + DIGITS], "{number:0DIGITS$}")?;
+        }
+        self.wire.write(&self.request).await?;
+        let answer = self.wire.answer().await?;
+        if answer.what == 429 {
+            return Ok(None);
+        }
+        anyhow::ensure!(answer.what == 202, "{}: {}", answer.what, String::from_utf8_lossy(&answer.body));
+        Ok(Some(serde_json::from_slice::<Accepted>(&answer.body)?.id))
+    }
+}
+
 pub(crate) async fn post_until(target: Target, sent: Arc<Sent>, number: u64, end: Instant) -> anyhow::Result<u64> {
-    let mut connection = Connection::tcp(target.address).await?;
-    let mut rng = Rng::new(number);
+    let mut poster = Poster::connect(&target, Arc::clone(&sent), number).await?;
     let mut ids = Vec::new();
     while Instant::now() < end {
-        let reply = connection.send(sent.request(&target, &mut rng, number)?).await?;
-        if reply.status == 429 {
+        match poster.post().await? {
+            Some(id) => ids.push(id),
             // Backlog: the honest answer of a bounded queue. Wait like an app would.
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            continue;
+            None => tokio::time::sleep(Duration::from_millis(20)).await,
         }
-        anyhow::ensure!(reply.status == 202, "{}: {}", reply.status, reply.text());
-        ids.push(reply.json()?["id"].as_str().context("a 202 without an id")?.to_owned());
     }
     let accepted = ids.len() as u64;
     sent.ids.lock().map_err(|_| anyhow::anyhow!("poisoned"))?.append(&mut ids);
@@ -148,18 +193,24 @@ pub(crate) fn percentile(sorted: &[Duration], percent: usize) -> f64 {
 
 // --- The receiver --------------------------------------------------------------------------------------------------
 
-/// Counts by event id and does nothing else: the suite's receiver hashes and verifies, which would cost the daemon
-/// half of the two cores it is measured on.
+/// Notes the id of each event that arrives and answers, nothing else: the suite's receiver hashes and verifies, which would cost
+/// the daemon half of the two cores it is measured on. What arrived how often is counted when somebody asks.
 pub(crate) struct Counter {
     pub(crate) address: SocketAddr,
-    seen: Arc<Mutex<HashMap<String, Seen>>>,
-    arrived: Arc<AtomicU64>,
+    arrivals: Arc<Arrivals>,
     _server: JoinSet<()>,
 }
 
-pub(crate) struct Seen {
-    pub(crate) times: u64,
-    pub(crate) first_byte: Instant,
+#[derive(Default)]
+struct Arrivals {
+    noted: Mutex<Vec<(String, Instant)>>,
+    counted: Mutex<HashMap<String, Seen>>,
+    total: AtomicU64,
+}
+
+struct Seen {
+    times: u64,
+    first_byte: Instant,
 }
 
 pub(crate) struct Delivery {
@@ -171,16 +222,15 @@ impl Counter {
     pub(crate) async fn start() -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let seen = Arc::new(Mutex::new(HashMap::new()));
+        let arrivals = Arc::<Arrivals>::default();
         let mut server = JoinSet::new();
-        let arrived = Arc::new(AtomicU64::new(0));
-        server.spawn(accept(listener, Arc::clone(&seen), Arc::clone(&arrived)));
-        Ok(Self { address, seen, arrived, _server: server })
+        server.spawn(accept(listener, Arc::clone(&arrivals)));
+        Ok(Self { address, arrivals, _server: server })
     }
 
     pub(crate) fn forget(&self) {
         self.books().clear();
-        self.arrived.store(0, Ordering::Relaxed);
+        self.arrivals.total.store(0, Ordering::Relaxed);
     }
 
     /// Waits until all of `sent` arrived `copies` times or the time is up; what is missing then is a figure, and a bad one.
@@ -189,7 +239,7 @@ impl Counter {
         let wanted = ids.len() as u64 * copies;
         let deadline = Instant::now() + within;
         let delivery = loop {
-            while self.arrived.load(Ordering::Relaxed) < wanted && Instant::now() < deadline {
+            while self.arrivals.total.load(Ordering::Relaxed) < wanted && Instant::now() < deadline {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             let delivery = self.delivery(&ids, copies);
@@ -228,42 +278,43 @@ impl Counter {
         }
     }
 
-    pub(crate) fn books(&self) -> std::sync::MutexGuard<'_, HashMap<String, Seen>> {
-        self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn books(&self) -> std::sync::MutexGuard<'_, HashMap<String, Seen>> {
+        let mut counted = self.arrivals.counted.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let noted = std::mem::take(&mut *self.arrivals.noted());
+        for (id, first_byte) in noted {
+            counted.entry(id).or_insert(Seen { times: 0, first_byte }).times += 1;
+        }
+        counted
     }
 }
 
-pub(crate) async fn accept(listener: TcpListener, seen: Arc<Mutex<HashMap<String, Seen>>>, arrived: Arc<AtomicU64>) {
+impl Arrivals {
+    fn noted(&self) -> std::sync::MutexGuard<'_, Vec<(String, Instant)>> {
+        self.noted.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+async fn accept(listener: TcpListener, arrivals: Arc<Arrivals>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             Ok((stream, _)) = listener.accept() => {
-                let (seen, arrived) = (Arc::clone(&seen), Arc::clone(&arrived));
-                connections.spawn(async move {
-                    drop(stream.set_nodelay(true));
-                    let service = service_fn(move |request| count(request, Arc::clone(&seen), Arc::clone(&arrived)));
-                    let server = hyper::server::conn::http1::Builder::new();
-                    drop(server.serve_connection(TokioIo::new(stream), service).await);
-                });
+                // A connection that ends in the middle of something shows as an event that is missing.
+                connections.spawn(receive(stream, Arc::clone(&arrivals)));
             }
             Some(_) = connections.join_next() => {}
         }
     }
 }
 
-pub(crate) async fn count(
-    request: Request<Incoming>,
-    seen: Arc<Mutex<HashMap<String, Seen>>>,
-    arrived: Arc<AtomicU64>,
-) -> Result<Response<Full<Bytes>>, hyper::Error> {
-    let first_byte = Instant::now();
-    let id = request.headers().get("webhook-id").and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
-    request.into_body().collect().await?;
-    let mut books = seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    books.entry(id).or_insert(Seen { times: 0, first_byte }).times += 1;
-    drop(books);
-    arrived.fetch_add(1, Ordering::Relaxed);
-    Ok(Response::new(Full::new(Bytes::from_static(b"ok"))))
+async fn receive(stream: TcpStream, arrivals: Arc<Arrivals>) -> anyhow::Result<()> {
+    let mut wire = Wire::over(stream)?;
+    while let Some(request) = wire.request().await? {
+        arrivals.noted().push((request.what, request.first_byte));
+        arrivals.total.fetch_add(1, Ordering::Relaxed);
+        wire.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await?;
+    }
+    Ok(())
 }
 
 // --- Figures -------------------------------------------------------------------------------------------------------

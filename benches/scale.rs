@@ -27,6 +27,7 @@ mod poster;
 mod receiver;
 #[path = "../tests/blackbox/rng.rs"]
 mod rng;
+mod wire;
 
 use daemon::{Daemon, Settings, Site};
 use measure::{

@@ -36,15 +36,17 @@ mod poster;
 mod receiver;
 #[path = "../tests/blackbox/rng.rs"]
 mod rng;
+mod wire;
 
 use daemon::{Daemon, Settings, Site};
 use http::Connection;
 use measure::{
-    Counter, MISSING, Sent, Table, cpu_seconds, first_202, fix_port, folder_bytes, milliseconds, per, percentile,
-    post_until, proc_status_kib, rate, written_bytes,
+    Counter, MISSING, Poster, Sent, Table, cpu_seconds, first_202, fix_port, folder_bytes, milliseconds, per,
+    percentile, post_until, proc_status_kib, rate, written_bytes,
 };
 use poster::Target;
 use rng::Rng;
+use wire::Wire;
 
 const CONNECTIONS: u64 = 64;
 const BODY_BYTES: u64 = 1024;
@@ -74,6 +76,8 @@ async fn measure(phase: Duration, quick: bool) -> anyhow::Result<()> {
     let mut table = Table::default();
     let counter = Counter::start().await?;
 
+    let socket = bare_socket(&counter, phase).await?;
+    table.row("bare socket client -> receiver", socket, "requests/s", None);
     let hyper = bare_hyper(&counter, phase).await?;
     table.row("bare hyper client -> receiver", hyper, "requests/s", None);
     let reqwest = bare_reqwest(&counter, phase).await?;
@@ -224,8 +228,7 @@ async fn half_rate(
     for number in 0..CONNECTIONS {
         let (target, sent) = (bed.target.clone(), Arc::clone(&sent));
         apps.spawn(async move {
-            let mut connection = Connection::tcp(target.address).await?;
-            let mut rng = Rng::new(number);
+            let mut poster = Poster::connect(&target, sent, number).await?;
             let mut posted = Vec::new();
             #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
             let every = Duration::from_secs_f64(CONNECTIONS as f64 / per_second);
@@ -234,9 +237,7 @@ async fn half_rate(
             while due < began + phase {
                 tokio::time::sleep_until(due.into()).await;
                 // Counted from when it was due: a post that had to wait for the one before is late.
-                let reply = connection.send(sent.request(&target, &mut rng, number)?).await?;
-                anyhow::ensure!(reply.status == 202, "{}: {}", reply.status, reply.text());
-                posted.push((reply.json()?["id"].as_str().context("a 202 without an id")?.to_owned(), due));
+                posted.push((poster.post().await?.context("told to wait")?, due));
                 due += every;
             }
             anyhow::Ok(posted)
@@ -300,18 +301,13 @@ async fn wide(bed: &Bed, counter: &Counter, phase: Duration, table: &mut Table, 
 
 /// One event at a time on an idle daemon: when it was posted, acknowledged, and its first byte at the receiver.
 async fn idle_latency(bed: &Bed, counter: &Counter, posts: u64, table: &mut Table, sync: f64) -> anyhow::Result<()> {
-    let mut connection = Connection::tcp(bed.target.address).await?;
-    let mut rng = Rng::new(500);
-    let sent = Sent::new("idle", BODY_BYTES, false);
+    let mut poster = Poster::connect(&bed.target, Sent::new("idle", BODY_BYTES, false), 500).await?;
     let (mut acknowledged, mut delivered) = (Vec::new(), Vec::new());
     for _ in 0..posts {
         let began = Instant::now();
-        let reply = connection.send(sent.request(&bed.target, &mut rng, 0)?).await?;
+        let id = poster.post().await?.context("told to wait")?;
         acknowledged.push(began.elapsed());
-        anyhow::ensure!(reply.status == 202, "{}: {}", reply.status, reply.text());
-        let answer = reply.json()?;
-        let id = answer["id"].as_str().context("a 202 without an id")?;
-        delivered.push(counter.first_byte(id, DRAIN_WITHIN).await?.duration_since(began));
+        delivered.push(counter.first_byte(&id, DRAIN_WITHIN).await?.duration_since(began));
     }
     for (name, mut times) in [("idle: post -> 202", acknowledged), ("idle: post -> receiver's first byte", delivered)] {
         times.sort();
@@ -322,6 +318,32 @@ async fn idle_latency(bed: &Bed, counter: &Counter, posts: u64, table: &mut Tabl
 }
 
 // --- The bare pieces -----------------------------------------------------------------------------------------------
+
+/// What the load generator makes when nothing is between it and the receiver: no figure of the daemon can be above it.
+async fn bare_socket(counter: &Counter, phase: Duration) -> anyhow::Result<f64> {
+    let began = Instant::now();
+    let address = counter.address;
+    let mut clients = JoinSet::new();
+    for number in 0..CONNECTIONS {
+        clients.spawn(async move {
+            let mut wire = Wire::connect(address).await?;
+            let body = poster::payload(&mut Rng::new(number), "bare", BODY_BYTES);
+            let head = format!(
+                "POST / HTTP/1.1\r\nhost: {address}\r\nwebhook-id: bare\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            );
+            let request = [head.as_bytes(), &body].concat();
+            let mut done = 0;
+            while began.elapsed() < phase {
+                wire.write(&request).await?;
+                anyhow::ensure!(wire.answer().await?.what == 200, "the receiver refused");
+                done += 1;
+            }
+            anyhow::Ok(done)
+        });
+    }
+    sum(clients, began).await
+}
 
 async fn bare_hyper(counter: &Counter, phase: Duration) -> anyhow::Result<f64> {
     let began = Instant::now();

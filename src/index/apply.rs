@@ -9,7 +9,7 @@ use std::sync::PoisonError;
 
 use super::rows::{self, ATTEMPTS_INLINE, AttemptRow, DeliveryParts, DeliveryRow, EventRow};
 use super::runs::{Kind, Runs};
-use super::shelf::Change;
+use super::shelf::{Change, Near};
 use super::{Index, LOG, Pending, Result, contained};
 use crate::domain::attempt::Attempt;
 use crate::domain::audit::AuditRecord;
@@ -56,6 +56,8 @@ pub struct Batch<'a> {
     others: HashMap<Place, Vec<Change>>,
     /// What its events are found by.
     found_by: Vec<(Kind, Day, Vec<u8>, Vec<u8>)>,
+    /// What was read of days for it. Only this batch writes there, and not before it is complete.
+    near: HashMap<Day, Near>,
     facts: usize,
 }
 
@@ -70,6 +72,7 @@ impl Index {
             deliveries: HashMap::new(),
             others: HashMap::new(),
             found_by: Vec::new(),
+            near: HashMap::new(),
             facts: 0,
         }
     }
@@ -328,10 +331,11 @@ impl Batch<'_> {
             Entry::Occupied(known) => Ok(Some(known.into_mut())),
             Entry::Vacant(vacant) => {
                 let index = self.index;
-                let Some((home, row)) = contained(|| stored_delivery(index, id))? else { return Ok(None) };
+                let near = self.near.entry(id.event.created_at().day()).or_default();
+                let Some((home, row)) = contained(|| stored_delivery(index, id, near))? else { return Ok(None) };
                 let location = match self.events.get(&id.event) {
                     Some((_, event)) => event.location,
-                    None => match contained(|| stored_location(index, home, id.event))? {
+                    None => match contained(|| stored_location(index, home, id.event, near))? {
                         Some(location) => location,
                         None => return Ok(None),
                     },
@@ -347,10 +351,10 @@ impl Batch<'_> {
     }
 }
 
-fn stored_delivery(index: &Index, id: DeliveryId) -> Result<Option<(Home, DeliveryRow)>> {
+fn stored_delivery(index: &Index, id: DeliveryId, near: &mut Near) -> Result<Option<(Home, DeliveryRow)>> {
     let key = id.to_bytes();
     let day = Home::Day(id.event.created_at().day());
-    if let Some(row) = index.existing(&log_name(day))?.map(|shelf| shelf.get(key)).transpose()?.flatten() {
+    if let Some(row) = index.existing(&log_name(day))?.map(|shelf| shelf.get_near(key, near)).transpose()?.flatten() {
         return Ok(Some((day, rows::decode(&key, &row, "a delivery")?)));
     }
     match index.carried.get(key)? {
@@ -359,9 +363,13 @@ fn stored_delivery(index: &Index, id: DeliveryId) -> Result<Option<(Home, Delive
     }
 }
 
-fn stored_location(index: &Index, home: Home, event: EventId) -> Result<Option<(u64, u32, u32)>> {
+fn stored_location(index: &Index, home: Home, event: EventId, near: &mut Near) -> Result<Option<(u64, u32, u32)>> {
     let key = event.as_bytes();
-    match index.shelf(&log_name(home))?.get(key)? {
+    let row = match home {
+        Home::Day(_) => index.shelf(&log_name(home))?.get_near(key, near)?,
+        Home::Carried => index.carried.get(key)?,
+    };
+    match row {
         Some(row) => Ok(Some(rows::decode::<EventRow>(key, &row, "an event")?.location)),
         None => Ok(None),
     }

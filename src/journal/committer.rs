@@ -60,6 +60,8 @@ impl Committer {
     pub const FACT_WAIT_MAX: Duration = Duration::from_millis(50);
     /// The most records of one batch.
     const BATCH_MAX: usize = 1024;
+    /// Facts that have reached this many bytes wait no longer: at most a batch, however fast they come.
+    pub(super) const FACTS_BYTES_ENOUGH: usize = 96 << 10;
     /// A batch that has reached this many bytes is closed.
     const BATCH_BYTES_MAX: usize = 4 << 20;
     /// How long facts that found the disk full wait until they are tried again.
@@ -135,18 +137,23 @@ impl Committer {
         let mut bytes: usize = batch.iter().map(Append::size).sum();
         let mut urgent = asked(batch);
         let mut waits_since = None;
+        let mut is_over = false;
         while batch.len() < Self::BATCH_MAX && bytes < Self::BATCH_BYTES_MAX {
-            let next = match self.overdue.pop_front() {
-                Some(overdue) => Some(overdue),
-                None if urgent > 0 => match self.queue.try_recv() {
-                    Err(mpsc::error::TryRecvError::Empty) if self.waits_for_company(urgent, &mut waits_since) => {
+            let next = match self.overdue.pop_front().map_or_else(|| self.queue.try_recv(), Ok) {
+                Err(mpsc::error::TryRecvError::Empty) if urgent > 0 => {
+                    if self.waits_for_company(urgent, &mut waits_since) {
                         continue;
                     }
-                    received => received.ok(),
-                },
-                None => tokio::time::timeout_at(deadline, self.queue.recv()).await.ok().flatten(),
+                    break;
+                }
+                Err(mpsc::error::TryRecvError::Empty) if !is_over && bytes < Self::FACTS_BYTES_ENOUGH => {
+                    // Not on the queue: to be woken for each fact costs more than to write it.
+                    is_over = tokio::time::timeout_at(deadline, self.shared.wanted.notified()).await.is_err();
+                    continue;
+                }
+                Err(_) => break,
+                Ok(next) => next,
             };
-            let Some(next) = next else { break };
             bytes += next.size();
             urgent += usize::from(next.urgent);
             batch.push(next);

@@ -51,7 +51,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::domain::event::Location;
 use crate::domain::time::Day;
@@ -128,6 +128,8 @@ struct Shared {
     /// The last committed sequence; 0 while there is none.
     committed: watch::Sender<u64>,
     waiting_bytes: AtomicUsize,
+    /// Somebody waits for what was queued, or enough of it has gathered: the committer, if it lets facts gather, goes on.
+    wanted: Notify,
     /// Facts wait for room on the disk.
     facts_wait: AtomicBool,
     failed: AtomicBool,
@@ -136,7 +138,12 @@ struct Shared {
     quarantined: AtomicU64,
     cache: Mutex<RecentPayloads>,
     neighbours: Mutex<Neighbours>,
+    /// See [`Journal::turn`].
+    turns: [tokio::sync::Mutex<()>; TURNS],
 }
+
+/// More than disks work on at a time, so that hardly anybody waits for what lies elsewhere.
+const TURNS: usize = 64;
 
 impl Shared {
     fn path_of(&self, segment: u64) -> Option<PathBuf> {
@@ -238,6 +245,7 @@ impl Journal {
         let (done, ticket) = oneshot::channel();
         // A journal that failed is closed all the same, so that its thread ends.
         if self.queue.send(Append::close(done)).is_ok() {
+            self.shared.wanted.notify_one();
             let _ = ticket.await;
         }
     }
@@ -250,8 +258,14 @@ impl Journal {
         if append.size() > RECORD_MAX {
             return Err(JournalError::TooLong(append.size()));
         }
-        self.shared.waiting_bytes.fetch_add(append.size(), Ordering::Relaxed);
-        self.queue.send(append).map_err(|_| self.stopped())
+        let (size, urgent) = (append.size(), append.urgent);
+        let before = self.shared.waiting_bytes.fetch_add(size, Ordering::Relaxed);
+        self.queue.send(append).map_err(|_| self.stopped())?;
+        let enough = Committer::FACTS_BYTES_ENOUGH;
+        if urgent || (before < enough && before + size >= enough) {
+            self.shared.wanted.notify_one();
+        }
+        Ok(())
     }
 
     fn stopped(&self) -> JournalError {
@@ -339,6 +353,13 @@ impl Journal {
         self.day_of(location.segment)?;
         let bytes = self.neighbours().get(location)?;
         record_of(&bytes).map(Arc::new)
+    }
+
+    /// One after the other of those who read what lies close together, as deliveries of a backlog do: whoever waited finds that the
+    /// record came along with what was read meanwhile.
+    pub async fn turn(&self, location: Location) -> tokio::sync::MutexGuard<'_, ()> {
+        let stretch = location.segment.wrapping_add(u64::from(location.offset) / NEIGHBOURS_BYTES as u64);
+        self.shared.turns[usize::try_from(stretch).unwrap_or_default() % TURNS].lock().await
     }
 
     fn segments_known(&self) -> RwLockReadGuard<'_, BTreeMap<u64, Segment>> {

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::committer::Committer;
 use super::disk::{Disk, SegmentFile};
@@ -87,12 +87,14 @@ impl Journal {
             going: Mutex::default(),
             committed: watch::Sender::new(0),
             waiting_bytes: AtomicUsize::new(0),
+            wanted: Notify::new(),
             facts_wait: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             failure: watch::Sender::new(None),
             quarantined: AtomicU64::new(quarantined),
             cache: Mutex::default(),
             neighbours: Mutex::default(),
+            turns: std::array::from_fn(|_| tokio::sync::Mutex::default()),
         });
         let recovered = recover(&shared)?;
         let report = RecoveryReport {

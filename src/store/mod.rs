@@ -340,10 +340,14 @@ impl Store {
     /// # Errors
     /// `Damaged`, `Gone`, `Io`.
     pub async fn read(&self, location: Location) -> Result<Arc<Record>, StoreError> {
-        if let Some(record) = self.shared.journal.read_recent(location) {
+        let journal = self.shared.journal.clone();
+        if let Some(record) = journal.read_recent(location) {
             return Ok(record);
         }
-        let journal = self.shared.journal.clone();
+        let _turn = self.shared.journal.turn(location).await;
+        if let Some(record) = journal.read_recent(location) {
+            return Ok(record);
+        }
         blocking(move || journal.read(location)).await?.map_err(StoreError::from)
     }
 

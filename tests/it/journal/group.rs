@@ -1,6 +1,8 @@
 //! Those who wait together are made durable together.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Wake, Waker};
 
 use postrider::journal::Committer;
 use tokio::time::Instant;
@@ -64,6 +66,62 @@ async fn facts_alone_wait_for_company_but_not_long() {
     let begun = Instant::now();
     journal.append(event_record(noon(), 61)).unwrap().await.unwrap().unwrap();
     assert_eq!((begun.elapsed(), journal.last_committed()), (Duration::ZERO, 8));
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_facts_wait_no_longer_than_they_need_to_become_many() {
+    let disk = new_disk();
+    let Opened { journal, committer, .. } = open(&disk);
+    tokio::spawn(committer.run(Seen::default()));
+    let before = disk.count(Call::Sync);
+    let begun = Instant::now();
+    for number in 0..6_000 {
+        journal.append_fact(record(noon(), number * 6)).unwrap();
+        if number % 100 == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let mut committed = journal.watch_committed();
+    committed.wait_for(|sequence| *sequence > 3_000).await.unwrap();
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    let syncs = disk.count(Call::Sync) - before;
+    assert!((3..=12).contains(&syncs), "{syncs} syncs");
+    committed.wait_for(|sequence| *sequence == 6_001).await.unwrap();
+    assert!(begun.elapsed() <= Committer::FACT_WAIT_MAX);
+}
+
+/// Counts how often a task is woken.
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn facts_that_gather_wake_nobody() {
+    let disk = new_disk();
+    let Opened { journal, committer, .. } = open(&disk);
+    let wakes = Arc::<Wakes>::default();
+    let waker = Waker::from(Arc::clone(&wakes));
+    let mut running = Box::pin(committer.run(Seen::default()));
+    let mut step = || assert!(running.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    step();
+    journal.append_fact(record(noon(), 0)).unwrap();
+    assert_eq!(wakes.0.load(Ordering::Relaxed), 1, "the first begins a batch");
+    step();
+    for number in 1..100 {
+        journal.append_fact(record(noon(), number * 6)).unwrap();
+    }
+    assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
+    // Somebody who waits does.
+    let ticket = journal.append(event_record(noon(), 601)).unwrap();
+    assert_eq!(wakes.0.load(Ordering::Relaxed), 2);
+    step();
+    ticket.await.unwrap().unwrap();
+    assert_eq!(journal.last_committed(), 102);
 }
 
 #[tokio::test(start_paused = true)]
