@@ -42,7 +42,6 @@ mod poster;
 mod receiver;
 #[path = "../tests/blackbox/rng.rs"]
 mod rng;
-#[expect(dead_code, reason = "shared with the other benchmarks, which use the rest")]
 mod wire;
 
 use daemon::{Settings, Site};
