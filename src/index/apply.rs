@@ -7,9 +7,10 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::PoisonError;
 
+use super::near::Near;
 use super::rows::{self, ATTEMPTS_INLINE, AttemptRow, DeliveryParts, DeliveryRow, EventRow};
 use super::runs::{Kind, Runs};
-use super::shelf::{Change, Near};
+use super::shelf::Change;
 use super::{Index, LOG, Pending, Result, contained};
 use crate::domain::attempt::Attempt;
 use crate::domain::audit::AuditRecord;

@@ -27,6 +27,7 @@ mod apply;
 mod audit;
 mod dropping;
 mod merge;
+mod near;
 mod opening;
 mod pack;
 mod query;

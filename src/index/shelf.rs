@@ -9,7 +9,6 @@
 //! checksum over its key and all that is in it. One writer at a time; readers see each pack as it was before or after a write, and
 //! pass every row at most once.
 
-use std::collections::VecDeque;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,6 +16,7 @@ use std::sync::atomic::Ordering;
 use sled::{Batch, IVec, Tree};
 
 use super::Result;
+use super::near::Near;
 use super::pack::{PACK_BYTES, Pack, Packing, Row, is_empty};
 use super::sealed::{Removed, Sealed};
 use super::table::{Entries, Entry, Table, TableWriter, Tables};
@@ -48,27 +48,6 @@ struct FoundPack {
     pack: Pack,
     /// In tables only, so what changes is one pack more for sled.
     is_sealed: bool,
-}
-
-/// Packs that were read a moment ago, each with where the next one begins: what a writer is about to change lies close together, and
-/// every look into sled costs microseconds.
-#[derive(Debug, Default)]
-pub(super) struct Near(VecDeque<(IVec, Option<IVec>, Pack)>);
-
-impl Near {
-    /// As many as those who are sent to at the same time are apart, and little to look through.
-    const COUNT_MAX: usize = 16;
-
-    fn find(&self, key: &[u8]) -> Option<&Pack> {
-        let is_in =
-            |from: &IVec, until: &Option<IVec>| **from <= *key && until.as_ref().is_none_or(|until| *key < **until);
-        self.0.iter().find(|(from, until, _)| is_in(from, until)).map(|(_, _, pack)| pack)
-    }
-
-    fn put(&mut self, from: IVec, until: Option<IVec>, pack: Pack) {
-        self.0.truncate(Self::COUNT_MAX - 1);
-        self.0.push_front((from, until, pack));
-    }
 }
 
 impl Shelf {
