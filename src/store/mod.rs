@@ -340,14 +340,15 @@ impl Store {
     /// # Errors
     /// `Damaged`, `Gone`, `Io`.
     pub async fn read(&self, location: Location) -> Result<Arc<Record>, StoreError> {
-        let journal = self.shared.journal.clone();
+        let journal = &self.shared.journal;
         if let Some(record) = journal.read_recent(location) {
             return Ok(record);
         }
-        let _turn = self.shared.journal.turn(location).await;
+        let _turn = journal.turn(location).await;
         if let Some(record) = journal.read_recent(location) {
             return Ok(record);
         }
+        let journal = journal.clone();
         blocking(move || journal.read(location)).await?.map_err(StoreError::from)
     }
 

@@ -74,7 +74,7 @@ status() { pr "$1" status --json | "$python" -c 'import json, sys; status = json
 
 # soon NAME EXPRESSION: the same, after an event that nobody wants. Threads that wait for a moment of the stepped clock
 # wait for ever, because the kernel knows nothing of it; the journal's, which lets facts gather for 50 ms, goes on when
-# something else is to be written.
+# something is to be written that somebody waits for.
 soon() { post 1 AML_MONITORING && status "$@"; }
 
 # step NAME SECONDS: the daemon's clocks are now so far ahead.

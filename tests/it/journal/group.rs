@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Wake, Waker};
 
+use postrider::domain::event::Location;
 use postrider::journal::Committer;
 use tokio::time::Instant;
 
@@ -247,4 +248,20 @@ fn a_replay_beside_the_committer_sees_only_what_is_committed() {
         append_each(&mut opened, [record(noon(), number)]);
     }
     reader.join().unwrap();
+}
+
+#[tokio::test]
+async fn those_who_read_what_lies_together_take_turns() {
+    let disk = new_disk();
+    let Opened { journal, .. } = open(&disk);
+    let at = |offset| Location { segment: 1, offset, length: 1_000 };
+    let turn = journal.turn(at(100)).await;
+    let mut beside = std::pin::pin!(journal.turn(at(60_000)));
+    tokio::select! {
+        biased;
+        _ = &mut beside => panic!("both at once"),
+        _ = journal.turn(at(200_000)) => {}
+    }
+    drop(turn);
+    drop(beside.await);
 }
