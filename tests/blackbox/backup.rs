@@ -12,8 +12,8 @@ use crate::bed::{Bed, Context, LATER, NOW, Report, milliseconds};
 use crate::daemon::{Settings, Site};
 use crate::poster::Plan;
 
-/// Few enough to be still at it when a backup is being made.
-const LOAD: Plan = Plan { connections: 2, bytes_max: 4 << 20 };
+/// Goes on until the backup is there, however fast the machine is, and with events few enough to look at each of them.
+const LOAD: Plan = Plan { connections: 4, bytes_max: 64 << 20, pause: Duration::from_millis(8) };
 /// Each backup has all that came before it: with all of them of one installation, most of the time would be spent on the same events.
 const ROUNDS_EACH: u64 = 20;
 /// An outcome is durable after so long, and then it is in the backup.
@@ -39,7 +39,8 @@ pub(crate) async fn backup_under_load(context: Context) -> anyhow::Result<Report
         std::fs::remove_dir_all(&work)?;
     }
     let Figures { backups, checked, slowest, most_bytes, under_load } = figures;
-    anyhow::ensure!(under_load * 2 > backups, "events were taken during {under_load} of {backups} backups only");
+    // One that was made between two events is possible.
+    anyhow::ensure!(under_load * 10 >= backups * 9, "events were taken during {under_load} of {backups} backups only");
     Ok(Report::Held(format!(
         "backups={backups} restored={backups} taken_meanwhile={under_load} events_checked={checked} lost=0 delivered_again=0 slowest_backup={} most_bytes={most_bytes}",
         milliseconds(slowest)

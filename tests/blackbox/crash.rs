@@ -6,7 +6,7 @@ use crate::bed::{BOTH, Bed, Context, Report, milliseconds};
 use crate::oracle::AtFault;
 use crate::poster::{Plan, post_unknown_again};
 
-const LOAD: Plan = Plan { connections: 32, bytes_max: 24 << 20 };
+const LOAD: Plan = Plan::flat_out(32, 24 << 20);
 
 /// F1. `kill -9` at a random moment of a mixed load, again and again on the same store.
 pub(crate) async fn kill_9_under_load(context: Context) -> anyhow::Result<Report> {

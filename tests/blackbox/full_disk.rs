@@ -118,7 +118,7 @@ pub(crate) async fn disk_turns_read_only(context: Context) -> anyhow::Result<Rep
     let mut daemon = bed.first_start().await?;
     daemon.pause("later").await?;
     let target = daemon.target().await?;
-    let load = bed.load(&target, Plan { connections: 8, bytes_max: 64 << 20 });
+    let load = bed.load(&target, Plan::flat_out(8, 64 << 20));
     tokio::time::sleep(Duration::from_millis(700)).await;
     // With a sync under way, ext4 (6.18) loses what a bare append and fdatasync was told to be safe, 1 of 8 times.
     daemon.signal(Signal::STOP)?;

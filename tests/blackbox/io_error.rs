@@ -31,7 +31,7 @@ pub(crate) async fn journal_io_error(context: Context) -> anyhow::Result<Report>
             Ok(injector) => injector,
             Err(reason) => return Ok(Report::Skipped(reason)),
         };
-        let load = bed.load(&target, Plan { connections: 8, bytes_max: 64 << 20 });
+        let load = bed.load(&target, Plan::flat_out(8, 64 << 20));
         let status = daemon.wait_exit(Duration::from_secs(20)).await;
         let failed_at = injector.failed_at()?;
         drop(injector);
@@ -70,7 +70,7 @@ pub(crate) async fn journal_write_error(context: Context) -> anyhow::Result<Repo
             Ok(injector) => injector,
             Err(reason) => return Ok(Report::Skipped(reason)),
         };
-        let load = bed.load(&target, Plan { connections: 8, bytes_max: 8 << 20 });
+        let load = bed.load(&target, Plan::flat_out(8, 8 << 20));
         let ends = fault.starts_with("EIO");
         let let_go_before = fs::read_to_string(&bed.site.log)?.matches("(os error 38)").count();
         let deadline = Instant::now() + Duration::from_secs(20);

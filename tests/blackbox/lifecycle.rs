@@ -96,7 +96,7 @@ pub(crate) async fn stop_under_load(context: Context) -> anyhow::Result<Report> 
     let mut slowest = Duration::ZERO;
     for _ in 0..context.rounds_stop {
         let target = daemon.target().await?;
-        let load = bed.load(&target, Plan { connections: 32, bytes_max: 16 << 20 });
+        let load = bed.load(&target, Plan::flat_out(32, 16 << 20));
         tokio::time::sleep(Duration::from_millis(moments.between(100, 900))).await;
         slowest = slowest.max(daemon.stop().await?);
         load.stop().await?;

@@ -42,7 +42,7 @@ pub(crate) async fn flat_out(context: Context) -> anyhow::Result<Report> {
     let mut daemon = bed.first_start().await?;
     let target = daemon.target().await?;
     let began = Instant::now();
-    let load = bed.load(&target, Plan { connections: 64, bytes_max: 4 << 30 });
+    let load = bed.load(&target, Plan::flat_out(64, 4 << 30));
     let (mut settled, mut most) = (0, 0);
     while began.elapsed() < length {
         let rss = memory::status(daemon.pid(), "VmRSS")? << 10;
@@ -83,7 +83,7 @@ pub(crate) async fn stopped_for_a_while(context: Context) -> anyhow::Result<Repo
     bed.receiver.behave(NOW, Behaviour::Delay(Duration::from_millis(20)));
     // So that there are always retries that fall due, also while it is stopped.
     bed.receiver.behave(LATER, Behaviour::Flaky(10));
-    let load = bed.load(&target, Plan { connections: 16, bytes_max: 256 << 20 });
+    let load = bed.load(&target, Plan::flat_out(16, 256 << 20));
     for round in 1..=STOPS {
         let before = bed.ledger.acked_len();
         let deadline = Instant::now() + Duration::from_secs(20);
@@ -186,7 +186,7 @@ pub(crate) async fn memory_limit(context: Context) -> anyhow::Result<Report> {
         bed.site.cli_ok(&["webhook", "set", name, "retry.count=100"]).await?;
     }
     let target = daemon.target().await?;
-    let load = bed.load(&target, Plan { connections: 64, bytes_max: 400 << 20 });
+    let load = bed.load(&target, Plan::flat_out(64, 400 << 20));
     tokio::time::sleep(Duration::from_secs(number("FLAT_OUT", 8))).await;
     load.stop().await?;
     let ended = daemon.exited()?;

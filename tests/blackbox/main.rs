@@ -254,9 +254,16 @@ async fn main() -> ExitCode {
         return ExitCode::from(130);
     }
     let count = |wanted| verdicts.iter().filter(|verdict| **verdict == wanted).count();
-    let (passed, failed, skipped) = (count(Verdict::Passed), count(Verdict::Failed), count(Verdict::Skipped));
-    println!("\n{passed} passed, {failed} failed, {skipped} skipped");
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let failures: Vec<&String> = verdicts
+        .iter()
+        .filter_map(|verdict| if let Verdict::Failed(line) = verdict { Some(line) } else { None })
+        .collect();
+    println!("\n{} passed, {} failed, {} skipped", count(Verdict::Passed), failures.len(), count(Verdict::Skipped));
+    // Once more: whoever keeps only the end of a long log is to see them.
+    for line in &failures {
+        println!("{line}");
+    }
+    if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Those that bear company first, `threads` of them at a time; then the others, each alone.
@@ -273,7 +280,7 @@ async fn all(chosen: &[&'static Scenario], threads: usize, seed: u64) -> Vec<Ver
     }
     while let Some(ended) = running.join_next().await {
         // Whatever a scenario does, it does in a task of its own.
-        verdicts.push(ended.unwrap_or(Verdict::Failed));
+        verdicts.push(ended.unwrap_or_else(|panic| Verdict::Failed(format!("the suite itself: {panic}"))));
         if !verdicts.contains(&Verdict::Interrupted) {
             queue.next().map(|scenario| running.spawn(run(scenario, seed)));
         }
@@ -291,10 +298,11 @@ async fn all(chosen: &[&'static Scenario], threads: usize, seed: u64) -> Vec<Ver
     verdicts
 }
 
-#[derive(Clone, Copy, PartialEq)]
+#[derive(PartialEq)]
 enum Verdict {
     Passed,
-    Failed,
+    /// With what was said of it.
+    Failed(String),
     Skipped,
     Interrupted,
 }
@@ -309,7 +317,11 @@ async fn run(scenario: &'static Scenario, seed: u64) -> Verdict {
     let outcome = attempt(scenario, seed).await;
     let seconds = began.elapsed().as_secs_f64();
     // In one go, for another may have something to say at the same moment.
-    let said = |what: String| println!("{} seed={seed} ... {what}", scenario.name);
+    let said = |what: String| {
+        let line = format!("{} seed={seed} ... {what}", scenario.name);
+        println!("{line}");
+        line
+    };
     match outcome {
         Ok(Report::Held(figures)) => {
             rows::covered(scenario.rows, scenario.name, &figures);
@@ -326,10 +338,7 @@ async fn run(scenario: &'static Scenario, seed: u64) -> Verdict {
             said(format!("interrupted after {seconds:.1} s"));
             Verdict::Interrupted
         }
-        Err(error) => {
-            said(format!("FAIL {seconds:.1} s: {error:#}"));
-            Verdict::Failed
-        }
+        Err(error) => Verdict::Failed(said(format!("FAIL {seconds:.1} s: {error:#}"))),
     }
 }
 

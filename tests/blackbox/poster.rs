@@ -49,6 +49,15 @@ pub(crate) struct Plan {
     pub(crate) connections: u64,
     /// The load pauses itself when this much was sent, so that a fast disk does not outgrow a small test image.
     pub(crate) bytes_max: u64,
+    /// What each connection waits after an event that was taken.
+    pub(crate) pause: Duration,
+}
+
+impl Plan {
+    /// As fast as the daemon takes them.
+    pub(crate) const fn flat_out(connections: u64, bytes_max: u64) -> Self {
+        Self { connections, bytes_max, pause: Duration::ZERO }
+    }
 }
 
 /// A running load. Dropping it aborts the posters.
@@ -69,6 +78,7 @@ impl Load {
                 rng: rng.fork(number),
                 stopping: Arc::clone(&stopping),
                 budget: Arc::clone(&budget),
+                pause: plan.pause,
             };
             tasks.spawn(app.run());
         }
@@ -91,6 +101,7 @@ struct App {
     rng: Rng,
     stopping: Arc<AtomicBool>,
     budget: Arc<AtomicI64>,
+    pause: Duration,
 }
 
 impl App {
@@ -110,7 +121,8 @@ impl App {
             let body = payload(&mut self.rng, &reference, size);
             self.budget.fetch_sub(i64::try_from(body.len()).unwrap_or(i64::MAX), Ordering::Relaxed);
             match post(open, &self.target, &self.ledger, &reference, body).await? {
-                Some(reply) if reply.status == 202 => {}
+                Some(reply) if reply.status == 202 && self.pause.is_zero() => {}
+                Some(reply) if reply.status == 202 => tokio::time::sleep(self.pause).await,
                 // Told to slow down or refused: an app that hammers on proves nothing.
                 Some(_) => tokio::time::sleep(Duration::from_millis(20)).await,
                 None => connection = None,

@@ -62,7 +62,7 @@ async fn cut_repeatedly(context: &Context, cuts: u64, figures: &mut Figures) -> 
         let target = daemon.target().await?;
         daemon.pause("later").await?;
         let mut control = Control::start(disk.path(), &format!("control-{round}"))?;
-        let load = bed.load(&target, Plan { connections: 32, bytes_max: 24 << 20 });
+        let load = bed.load(&target, Plan::flat_out(32, 24 << 20));
         tokio::time::sleep(Duration::from_millis(moments.between(50, 1_200))).await;
         stop_the_world(&daemon).await?;
         let appended = control.stop()?;
