@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -115,6 +115,8 @@ struct Phase {
     /// Milliseconds since the process began to serve.
     since: AtomicU64,
     start: Instant,
+    /// Its place was given to another.
+    is_evicted: AtomicBool,
 }
 
 impl Phase {
@@ -137,7 +139,8 @@ const GRACE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 struct Place {
     phase: Arc<Phase>,
-    evict: CancellationToken,
+    /// Fires when the connection is to end, and with the server's stop: each is asked at every step, and one costs half of two.
+    end: CancellationToken,
 }
 
 #[derive(Debug, Default)]
@@ -155,11 +158,12 @@ impl Places {
         self.count.load(Ordering::Relaxed).saturating_sub(self.waiting.load(Ordering::Relaxed))
     }
 
-    fn take(&self, number: u64, start: Instant) -> (Arc<Phase>, CancellationToken) {
-        let phase = Phase { now: AtomicU8::new(WAITS_FOR_HEAD), since: AtomicU64::new(0), start };
+    fn take(&self, number: u64, start: Instant, stop: &CancellationToken) -> (Arc<Phase>, CancellationToken) {
+        let (now, since) = (AtomicU8::new(WAITS_FOR_HEAD), AtomicU64::new(0));
+        let phase = Phase { now, since, start, is_evicted: AtomicBool::new(false) };
         phase.enter(WAITS_FOR_HEAD);
-        let place = Place { phase: Arc::new(phase), evict: CancellationToken::new() };
-        let handles = (Arc::clone(&place.phase), place.evict.clone());
+        let place = Place { phase: Arc::new(phase), end: stop.child_token() };
+        let handles = (Arc::clone(&place.phase), place.end.clone());
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         taken.insert(number, place);
         self.count.store(taken.len(), Ordering::Relaxed);
@@ -173,10 +177,9 @@ impl Places {
         self.freed.notify_one();
     }
 
-    /// Ends every connection, whatever it is at.
+    /// Nobody has a place any more.
     fn clear(&self) {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.values().for_each(|place| place.evict.cancel());
         taken.clear();
         self.count.store(0, Ordering::Relaxed);
     }
@@ -189,7 +192,8 @@ impl Places {
         });
         let Some(place) = oldest.and_then(|number| taken.remove(&number)) else { return false };
         self.count.store(taken.len(), Ordering::Relaxed);
-        place.evict.cancel();
+        place.phase.is_evicted.store(true, Ordering::Relaxed);
+        place.end.cancel();
         true
     }
 }
@@ -201,6 +205,8 @@ pub struct Server {
     places: Arc<Places>,
     tasks: TaskTracker,
     stop: CancellationToken,
+    /// Ends every connection, whatever it is at.
+    close: CancellationToken,
     start: Instant,
 }
 
@@ -208,8 +214,8 @@ impl Server {
     /// A server with these limits.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        let (tasks, stop, start) = (TaskTracker::new(), CancellationToken::new(), Instant::now());
-        Self { limits, places: Arc::default(), tasks, stop, start }
+        let (stop, close) = (CancellationToken::new(), CancellationToken::new());
+        Self { limits, places: Arc::default(), tasks: TaskTracker::new(), stop, close, start: Instant::now() }
     }
 
     /// Open connections.
@@ -224,6 +230,7 @@ impl Server {
         self.stop.cancel();
         self.tasks.close();
         if tokio::time::timeout(patience, self.tasks.wait()).await.is_err() {
+            self.close.cancel();
             self.places.clear();
         }
     }
@@ -275,8 +282,8 @@ impl Server {
         F: Fn(Peer, Question, Progress) -> A + Clone + Send + 'static,
         A: Future<Output = Answer> + Send + 'static,
     {
-        let (phase, evict) = self.places.take(number, self.start);
-        let (limits, stop) = (self.limits, self.stop.clone());
+        let (phase, end) = self.places.take(number, self.start, &self.stop);
+        let (limits, close, state) = (self.limits, self.close.clone(), Arc::clone(&phase));
         let freed = Freed(Arc::clone(&self.places), number);
         let progress = Progress { phase, places: Arc::clone(&self.places) };
         let first_request = CancellationToken::new();
@@ -301,25 +308,28 @@ impl Server {
                 .header_read_timeout(limits.head_time)
                 .max_buf_size(limits.head_bytes_max)
                 .half_close(limits.answers_half_closed)
+                // An answer is short: to copy it behind its head costs less than a call for two pieces.
+                .writev(false)
                 .serve_connection(TokioIo::new(stream), service);
             let mut connection = std::pin::pin!(connection);
             // What goes wrong here is the peer's doing, and told to it where HTTP allows.
             tokio::select! {
-                _ = connection.as_mut() => {}
-                () = evict.cancelled() => {}
-                () = stop.cancelled() => {
-                    tokio::select! {
-                        _ = connection.as_mut() => return,
-                        () = evict.cancelled() => return,
-                        () = first_request.cancelled() => {}
-                        () = tokio::time::sleep(NEWCOMER_WAIT) => {}
-                    }
-                    connection.as_mut().graceful_shutdown();
-                    tokio::select! {
-                        _ = connection => {}
-                        () = evict.cancelled() => {}
-                    }
-                }
+                _ = connection.as_mut() => return,
+                () = end.cancelled() => {}
+            }
+            if state.is_evicted.load(Ordering::Relaxed) {
+                return;
+            }
+            tokio::select! {
+                _ = connection.as_mut() => return,
+                () = close.cancelled() => return,
+                () = first_request.cancelled() => {}
+                () = tokio::time::sleep(NEWCOMER_WAIT) => {}
+            }
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                _ = connection => {}
+                () = close.cancelled() => {}
             }
         });
     }

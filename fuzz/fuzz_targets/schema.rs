@@ -11,6 +11,7 @@ fuzz_target!(|input: (&str, &[u8])| {
         Ok(schema) => {
             let misfits = schema.check(payload);
             assert_eq!(misfits.is_empty(), schema.check(payload).is_empty());
+            assert_eq!(misfits.is_empty(), schema.first(payload).is_none());
         }
         Err(problem) => assert!(!problem.is_empty() && !problem.contains(misleads), "{problem:?}"),
     }

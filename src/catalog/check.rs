@@ -89,6 +89,16 @@ impl Schema {
     /// Everything that is wrong with a payload, as far as it is told; empty when it fits.
     #[must_use]
     pub fn check(&self, payload: &[u8]) -> Vec<Misfit> {
+        self.misfits(payload, MISFITS_MAX)
+    }
+
+    /// One thing that is wrong with a payload, without looking for others.
+    #[must_use]
+    pub fn first(&self, payload: &[u8]) -> Option<Misfit> {
+        self.misfits(payload, 1).into_iter().next()
+    }
+
+    fn misfits(&self, payload: &[u8], most: usize) -> Vec<Misfit> {
         let Ok(value) = serde_json::from_slice::<Value>(payload) else {
             return vec![Misfit { path: String::new(), reason: "is not JSON".to_owned() }];
         };
@@ -100,13 +110,20 @@ impl Schema {
             return vec![Misfit { path: String::new(), reason }];
         }
         let mut misfits: Vec<Misfit> = Vec::new();
-        for error in self.validator.iter_errors(&value) {
-            self.tell(&error, &value, DEPTH_MAX, &mut misfits);
-            if misfits.len() >= MISFITS_MAX {
-                break;
+        if most == 1 {
+            // All of them are made before the first of many can be taken.
+            if let Err(error) = self.validator.validate(&value) {
+                self.tell(&error, &value, DEPTH_MAX, &mut misfits);
+            }
+        } else {
+            for error in self.validator.iter_errors(&value) {
+                self.tell(&error, &value, DEPTH_MAX, &mut misfits);
+                if misfits.len() >= most {
+                    break;
+                }
             }
         }
-        misfits.truncate(MISFITS_MAX);
+        misfits.truncate(most);
         misfits
     }
 

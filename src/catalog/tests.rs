@@ -164,6 +164,28 @@ fn what_is_told_is_bounded() {
 }
 
 #[test]
+fn the_first_misfit_is_one_of_all() {
+    for known in &KNOWN {
+        let schema = validator(known.name).unwrap();
+        let Value::Object(example) = parsed(example(known.name).unwrap()) else { panic!("{}", known.name) };
+        assert_eq!(schema.first(Value::Object(example.clone()).to_string().as_bytes()), None);
+        // Each field in turn is of a type that hardly anything is, or away.
+        for field in example.keys() {
+            let (mut odd, mut without) = (example.clone(), example.clone());
+            odd.insert(field.clone(), json!([[[]]]));
+            without.remove(field);
+            for payload in [odd, without, serde_json::Map::new()] {
+                let payload = Value::Object(payload).to_string();
+                let (all, first) = (schema.check(payload.as_bytes()), schema.first(payload.as_bytes()));
+                assert_eq!(all.is_empty(), first.is_none(), "{} {field}", known.name);
+                assert!(first.is_none_or(|first| all.len() == 5 || all.contains(&first)), "{} {field}", known.name);
+            }
+        }
+        assert_eq!(schema.first(b"{]").unwrap().to_string(), "the payload is not JSON");
+    }
+}
+
+#[test]
 fn a_schema_that_can_not_be_used_says_why() {
     for (text, words) in [
         ("{", "is not JSON"),

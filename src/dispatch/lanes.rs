@@ -19,8 +19,10 @@ mod survey;
 
 pub use survey::Standing;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
+
+use foldhash::{HashMap, HashMapExt as _};
 
 use super::rate::Rate;
 use crate::domain::attempt::{Outcome, Trigger};

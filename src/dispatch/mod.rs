@@ -27,12 +27,12 @@ pub use rehearsal::{Rehearsal, State as StepState, Step, Trial, rehearse};
 pub use tally::Last;
 pub use withdraw::pending_of_webhook;
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use foldhash::{HashMap, HashMapExt as _};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -321,9 +321,11 @@ impl Dispatcher {
             && let Some(job) = lanes.next(self.now())
         {
             let dispatcher = self.clone();
-            self.shared.tasks.spawn(async move {
+            let work = async move {
                 dispatcher.shared.abandon.run_until_cancelled(dispatcher.work(job)).await;
-            });
+            };
+            // Some kilobytes, which would be copied at each step from here to the runtime, and once more at the end.
+            self.shared.tasks.spawn(Box::pin(work));
         }
     }
 

@@ -4,8 +4,9 @@
 //! nothing of it outlives the process. Invariant: whoever reads holds up the counting of one webhook
 //! at a time, and that only for as long as it takes to add up a few hundred numbers.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use foldhash::HashMap;
 
 use crate::domain::attempt::{Attempt, Class, ErrorKind, Trigger};
 use crate::domain::counters::Counters;

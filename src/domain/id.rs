@@ -82,7 +82,7 @@ impl EventId {
 
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "evt_{}", BASE32.encode(&self.0))
+        write!(f, "evt_{}", BASE32.encode_display(&self.0))
     }
 }
 
@@ -129,7 +129,7 @@ impl DeliveryId {
 
 impl fmt::Display for DeliveryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "dlv_{}", BASE32.encode(&self.to_bytes()))
+        write!(f, "dlv_{}", BASE32.encode_display(&self.to_bytes()))
     }
 }
 
@@ -171,7 +171,7 @@ impl WebhookId {
 
 impl fmt::Display for WebhookId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "wh_{}", BASE32.encode(&self.0))
+        write!(f, "wh_{}", BASE32.encode_display(&self.0))
     }
 }
 

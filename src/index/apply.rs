@@ -3,9 +3,10 @@
 //!
 //! Does not decide anything: a fact says how a delivery stands after it.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::PoisonError;
+
+use foldhash::{HashMap, HashMapExt as _};
 
 use super::near::Near;
 use super::rows::{self, ATTEMPTS_INLINE, AttemptRow, DeliveryParts, DeliveryRow, EventRow};
@@ -35,6 +36,14 @@ struct Changed {
     is_new: bool,
 }
 
+/// An event's row, as it will be written.
+#[derive(Debug)]
+struct Made {
+    home: Home,
+    location: Location,
+    row: Vec<u8>,
+}
+
 /// Where a row goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Place {
@@ -51,7 +60,7 @@ pub struct Batch<'a> {
     index: &'a Index,
     /// Facts may have been applied before, wholly or in part.
     catching_up: bool,
-    events: HashMap<EventId, (Home, EventRow)>,
+    events: HashMap<EventId, Made>,
     deliveries: HashMap<DeliveryId, Changed>,
     /// Inserts (and removals) of other rows.
     others: HashMap<Place, Vec<Change>>,
@@ -104,7 +113,7 @@ impl Batch<'_> {
     ) {
         self.facts += 1;
         let home = Home::Day(event.created_at().day());
-        self.put_event(home, EventRow::new(event, location, payload_length, targets.len(), skipped.len()), event);
+        self.put_event(home, &EventRow::new(event, location, payload_length, targets.len(), skipped.len()), event);
         if let Some(known) = &event.idempotency {
             let key = rows::idempotency_key(&event.token, &known.key);
             let row = rows::idempotency_row(&key, event.id, known.digest);
@@ -195,7 +204,7 @@ impl Batch<'_> {
         // What was skipped and then taken by its receiver after all counts as a delivery from now on.
         let skipped = deliveries.iter().filter(|(_, delivery, _)| delivery.settled() == State::Skipped).count();
         let row = EventRow::new(event, location, payload_length, deliveries.len() - skipped, skipped);
-        self.put_event(Home::Carried, row, event);
+        self.put_event(Home::Carried, &row, event);
         for (ordinal, ((webhook, version), delivery, attempts)) in (0..).zip(deliveries) {
             let id = DeliveryId { event: event.id, ordinal };
             if let Some(newer) = self.newer_than(id, delivery)? {
@@ -257,9 +266,8 @@ impl Batch<'_> {
     pub fn commit(mut self, position: Option<u64>) -> Result<()> {
         let index = self.index;
         let events: Vec<_> = self.events.drain().collect();
-        for (id, (home, row)) in events {
-            let key = id.as_bytes();
-            self.other(Place::Log(home), key.to_vec(), Some(rows::encode(key, &row)));
+        for (id, Made { home, row, .. }) in events {
+            self.other(Place::Log(home), id.as_bytes().to_vec(), Some(row));
         }
         let deliveries: Vec<_> = self.deliveries.drain().collect();
         for (id, changed) in deliveries {
@@ -307,7 +315,7 @@ impl Batch<'_> {
         })
     }
 
-    fn put_event(&mut self, home: Home, row: EventRow, event: &Event) {
+    fn put_event(&mut self, home: Home, row: &EventRow, event: &Event) {
         for reference in event.references.as_slice() {
             let key = rows::reference_key(reference, event.id);
             let row = rows::seal_keyed(&key, Vec::new());
@@ -316,7 +324,10 @@ impl Batch<'_> {
                 Home::Carried => self.other(Place::CarriedReferences, key, Some(row)),
             }
         }
-        self.events.insert(event.id, (home, row));
+        let location = rows::location_from(row.location);
+        // Encoded here, where its strings are at hand: a table of whole rows is copied each time that it grows.
+        let row = rows::encode(event.id.as_bytes(), row);
+        self.events.insert(event.id, Made { home, location, row });
     }
 
     /// The delivery's row when more attempts were made than are being carried.
@@ -335,13 +346,12 @@ impl Batch<'_> {
                 let near = self.near.entry(id.event.created_at().day()).or_default();
                 let Some((home, row)) = contained(|| stored_delivery(index, id, near))? else { return Ok(None) };
                 let location = match self.events.get(&id.event) {
-                    Some((_, event)) => event.location,
+                    Some(made) => made.location,
                     None => match contained(|| stored_location(index, home, id.event, near))? {
-                        Some(location) => location,
+                        Some(location) => rows::location_from(location),
                         None => return Ok(None),
                     },
                 };
-                let location = rows::location_from(location);
                 Ok(Some(vacant.insert(Changed { home, row, location, is_new: false })))
             }
         }

@@ -400,18 +400,25 @@ impl Ingest {
     }
 }
 
+/// Enough for the answer to most posts.
+const LINE_BYTES: usize = 128;
+
 fn accepted_line((accepted, event_type): &(Accepted, String)) -> Vec<u8> {
     // Made for each event, so not by way of a `Value`.
     #[derive(serde::Serialize)]
     struct Line<'a> {
         deliveries: usize,
         duplicate: bool,
-        id: String,
+        id: std::fmt::Arguments<'a>,
         #[serde(rename = "type")]
         event_type: &'a str,
     }
     let Accepted { id, deliveries, duplicate, .. } = *accepted;
-    serde_json::to_vec(&Line { deliveries, duplicate, id: id.to_string(), event_type }).unwrap_or_default()
+    let mut line = Vec::with_capacity(LINE_BYTES);
+    let written =
+        serde_json::to_writer(&mut line, &Line { deliveries, duplicate, id: format_args!("{id}"), event_type });
+    debug_assert!(written.is_ok(), "a vector takes all that is written to it");
+    line
 }
 
 fn accepted_answer(accepted: &(Accepted, String)) -> Answer {

@@ -121,7 +121,7 @@ impl Checks {
 
     /// What is wrong with a payload that may be refused for it.
     pub(super) fn misfits(&self, name: &str, subject: &Subject, payload: &[u8], at: Timestamp) -> Vec<Misfit> {
-        self.ledger.check(name, subject, payload, at)
+        self.ledger.check(name, subject, payload, at, Schema::check)
     }
 
     /// Has an accepted payload checked some time soon.
@@ -174,7 +174,9 @@ impl Ledger {
     fn work(&self, jobs: &Receiver<Job>, waiting_bytes: &AtomicUsize) {
         while let Ok(first) = jobs.recv() {
             for job in std::iter::once(first).chain(jobs.try_iter()) {
-                self.check(&job.name, &job.subject, &job.payload, job.at);
+                // Only counted, with one example.
+                let one = |schema: &Schema, payload: &[u8]| schema.first(payload).into_iter().collect();
+                self.check(&job.name, &job.subject, &job.payload, job.at, one);
                 waiting_bytes.fetch_sub(job.payload.len(), Ordering::Relaxed);
             }
             #[expect(
@@ -185,13 +187,20 @@ impl Ledger {
         }
     }
 
-    fn check(&self, name: &str, subject: &Subject, payload: &[u8], at: Timestamp) -> Vec<Misfit> {
+    fn check(
+        &self,
+        name: &str,
+        subject: &Subject,
+        payload: &[u8],
+        at: Timestamp,
+        with: impl Fn(&Schema, &[u8]) -> Vec<Misfit>,
+    ) -> Vec<Misfit> {
         let judge = || match subject {
             Subject::None => Some(Vec::new()),
-            Subject::BuiltIn => catalog::validator(name).map(|schema| schema.check(payload)),
+            Subject::BuiltIn => catalog::validator(name).map(|schema| with(schema, payload)),
             Subject::Own(custom) => {
                 let schema = self.entry(name, subject, |entry| Arc::clone(&entry.schema));
-                schema.get_or_init(|| compile(custom)).as_ref().map(|schema| schema.check(payload))
+                schema.get_or_init(|| compile(custom)).as_ref().map(|schema| with(schema, payload))
             }
         };
         // A panic of the library is no more than a payload that was not checked: it ends neither the

@@ -331,8 +331,8 @@ impl Committer {
 
     /// Tells everyone of what is durable now.
     fn conclude(&mut self, batch: Vec<Append>, committed: &[Committed], sink: &mut impl Sink) {
+        let mut gone = Vec::new();
         if let Some(last) = committed.last() {
-            let mut gone = Vec::new();
             let mut cache = self.shared.cache.lock().unwrap_or_else(PoisonError::into_inner);
             for one in committed {
                 if matches!(*one.record, Record::Event { .. }) {
@@ -340,7 +340,6 @@ impl Committer {
                 }
             }
             drop(cache);
-            drop(gone);
             self.next_sequence = last.sequence + 1;
             sink.committed(committed);
             self.shared.committed.send_replace(last.sequence);
@@ -356,7 +355,11 @@ impl Committer {
         let answers: Vec<(Append, Committed)> = results.collect();
         match &self.answers {
             Some(runtime) if !answers.is_empty() => {
-                drop(runtime.spawn(async move { tell(answers) }));
+                drop(runtime.spawn(async move {
+                    tell(answers);
+                    // Memory goes back where it came from, and the next batch does not wait for that.
+                    drop(gone);
+                }));
             }
             _ => tell(answers),
         }

@@ -3,7 +3,7 @@
 //! Neither is needed for anything but speed, and both are bounded in bytes. Nothing is believed here: whoever takes bytes checks
 //! them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,10 +12,11 @@ use super::record::Record;
 use crate::domain::event::Location;
 
 /// Records of recently committed events, so that a healthy delivery never reads the disk.
+///
+/// They come in the order of their places, since a segment is named by its first sequence: so they are found by halving.
 #[derive(Debug, Default)]
 pub(super) struct RecentPayloads {
-    order: VecDeque<Location>,
-    records: HashMap<Location, Arc<Record>>,
+    records: VecDeque<(Location, Arc<Record>)>,
     bytes: usize,
 }
 
@@ -29,20 +30,22 @@ impl RecentPayloads {
             return;
         }
         self.bytes += size;
-        self.order.push_back(location);
-        self.records.insert(location, record);
+        self.records.push_back((location, record));
         while self.bytes > Self::BYTES_MAX {
-            let Some(oldest) = self.order.pop_front() else { break };
-            if let Some(record) = self.records.remove(&oldest) {
-                self.bytes -= oldest.length as usize;
-                gone.push(record);
-            }
+            let Some((oldest, record)) = self.records.pop_front() else { break };
+            self.bytes -= oldest.length as usize;
+            gone.push(record);
         }
     }
 
     pub(super) fn get(&self, location: Location) -> Option<Arc<Record>> {
-        self.records.get(&location).cloned()
+        let place = self.records.binary_search_by_key(&order(location), |(known, _)| order(*known)).ok()?;
+        self.records.get(place).filter(|(known, _)| *known == location).map(|(_, record)| Arc::clone(record))
     }
+}
+
+const fn order(location: Location) -> (u64, u32) {
+    (location.segment, location.offset)
 }
 
 /// How much is read at a time. A backlog is sent in the order in which it lies there, so the next ones come along.
@@ -83,6 +86,37 @@ impl Neighbours {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::time::Timestamp;
+    use crate::journal::ConfigImage;
+
+    #[test]
+    fn events_are_found_by_their_place_until_newer_ones_need_the_room() {
+        const LENGTH: u32 = 1 << 20;
+        let mut recent = RecentPayloads::default();
+        let mut gone = Vec::new();
+        let at = |segment, offset| Location { segment, offset, length: LENGTH };
+        let record =
+            |millis| Arc::new(Record::Snapshot { at: Timestamp::from_millis(millis), image: ConfigImage::default() });
+        // Two days at once: each record of another day has a segment of its own, and names rise.
+        let places = [at(1, 0), at(1, LENGTH), at(7, 0), at(9, 0), at(9, LENGTH), at(9, 2 * LENGTH)];
+        let records: Vec<_> = (0..6).map(record).collect();
+        for (place, record) in places.iter().zip(&records) {
+            recent.put(*place, Arc::clone(record), &mut gone);
+        }
+        let found: Vec<_> = places.iter().map(|place| recent.get(*place)).collect();
+        assert!(found[..2].iter().all(Option::is_none), "4 MiB are kept");
+        for (found, record) in found[2..].iter().zip(&records[2..]) {
+            assert!(found.as_ref().is_some_and(|found| Arc::ptr_eq(found, record)));
+        }
+        assert!(gone.iter().zip(&records).all(|(gone, record)| Arc::ptr_eq(gone, record)));
+        assert_eq!(gone.len(), 2);
+        let other_length = Location { length: LENGTH - 1, ..at(7, 0) };
+        for nothing in [at(7, 1), at(8, 0), at(10, 0), other_length] {
+            assert!(recent.get(nothing).is_none(), "{nothing:?}");
+        }
+        recent.put(Location { length: 3 * LENGTH, ..at(12, 0) }, record(7), &mut gone);
+        assert_eq!(gone.len(), 2, "what is as large as half of all is not kept");
+    }
 
     #[test]
     fn what_lies_wholly_in_a_stretch_is_found_in_it() {

@@ -5,7 +5,7 @@
 //! let go of when its turn comes. It does not know queues. Invariant: a delivery that is known here
 //! is under way or has an entry in a queue, so what is remembered is bounded by those.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use crate::domain::id::DeliveryId;
 
