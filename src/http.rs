@@ -308,8 +308,6 @@ impl Server {
                 .header_read_timeout(limits.head_time)
                 .max_buf_size(limits.head_bytes_max)
                 .half_close(limits.answers_half_closed)
-                // An answer is short: to copy it behind its head costs less than a call for two pieces.
-                .writev(false)
                 .serve_connection(TokioIo::new(stream), service);
             let mut connection = std::pin::pin!(connection);
             // What goes wrong here is the peer's doing, and told to it where HTTP allows.
