@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -367,15 +369,23 @@ fn rand_number() -> u64 {
     u64::try_from(since.as_micros()).unwrap_or(0) + NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// What the process had written to files, as the kernel counts it when pages become dirty.
-pub(crate) fn written_bytes(pid: u32) -> anyhow::Result<f64> {
-    let io = std::fs::read_to_string(format!("/proc/{pid}/io"))?;
-    let line = io.lines().find_map(|line| line.strip_prefix("write_bytes:")).context("no write_bytes")?;
-    line.trim().parse().context("not a number")
+/// What the disk under a folder has written so far, whoever asked for it and the file system's own notes among it; `None` where
+/// the kernel counts nothing, as of memory. What it counts of a process is no measure of this: a page that becomes dirty counts as
+/// all that it was cached with, sixteen times what is written of it and more.
+pub(crate) fn disk_written_bytes(folder: &Path) -> anyhow::Result<Option<f64>> {
+    // What waits belongs to what came before.
+    anyhow::ensure!(Command::new("sync").arg("-f").arg(folder).status()?.success(), "sync failed");
+    let device = std::fs::metadata(folder)?.dev();
+    let wanted = [rustix::fs::major(device).to_string(), rustix::fs::minor(device).to_string()];
+    let stats = std::fs::read_to_string("/proc/diskstats")?;
+    let mut lines = stats.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let Some(line) = lines.find(|line| line.starts_with(&[&wanted[0], &wanted[1]])) else { return Ok(None) };
+    let sectors: f64 = line.get(9).context("no sectors written")?.parse()?;
+    Ok(Some(sectors * 512.0))
 }
 
 /// Bytes of all files below a folder.
-pub(crate) fn folder_bytes(folder: &std::path::Path) -> anyhow::Result<f64> {
+pub(crate) fn folder_bytes(folder: &Path) -> anyhow::Result<f64> {
     let mut total = 0.0;
     for entry in std::fs::read_dir(folder)?.flatten() {
         let known = entry.metadata()?;
@@ -402,6 +412,58 @@ pub(crate) fn proc_status_kib(pid: u32, field: &str) -> anyhow::Result<f64> {
     line.split_whitespace().next().context("an empty field")?.parse().context("not a number")
 }
 
+/// A piece of the daemon's next to a bare one.
+pub(crate) struct Ratio {
+    to: &'static str,
+    value: f64,
+    /// The lowest and the highest, when it was measured more than once.
+    between: Option<(f64, f64)>,
+}
+
+/// What was measured in turns with a bare piece: the bare loops of a shared machine differ by half within minutes, so each turn is
+/// held against what was bare just before and just after it.
+#[derive(Default)]
+pub(crate) struct Turns(Vec<(f64, f64)>);
+
+impl Turns {
+    /// So many, of which one and a half are lost to a machine that slows down in one of them.
+    const COUNT: u32 = 3;
+
+    /// Takes the turns. `bare` runs between any two of `own` and at both ends, each for its part of about this time in all.
+    pub(crate) async fn take(
+        phase: Duration,
+        mut bare: impl AsyncFnMut(Duration) -> anyhow::Result<f64>,
+        mut own: impl AsyncFnMut(Duration) -> anyhow::Result<f64>,
+    ) -> anyhow::Result<Self> {
+        let (mut turns, part) = (Self::default(), phase / Self::COUNT);
+        let mut before = bare(part / 2).await?;
+        for _ in 0..Self::COUNT {
+            let value = own(part).await?;
+            let after = bare(part / 2).await?;
+            turns.0.push((value, f64::midpoint(before, after)));
+            before = after;
+        }
+        Ok(turns)
+    }
+
+    /// The middle one of the daemon's.
+    pub(crate) fn value(&self) -> f64 {
+        middle(self.0.iter().map(|(value, _)| *value).collect()).1
+    }
+
+    fn ratio(&self, to: &'static str) -> Ratio {
+        let (lowest, value, highest) = middle(self.0.iter().map(|(value, bare)| value / bare.max(1e-9)).collect());
+        Ratio { to, value, between: Some((lowest, highest)) }
+    }
+}
+
+/// The lowest, the middle one, and the highest.
+fn middle(mut values: Vec<f64>) -> (f64, f64, f64) {
+    values.sort_by(f64::total_cmp);
+    let at = |place: usize| values.get(place).copied().unwrap_or_default();
+    (at(0), at(values.len() / 2), at(values.len().saturating_sub(1)))
+}
+
 #[derive(Default)]
 pub(crate) struct Table(pub(crate) Vec<Row>);
 
@@ -409,31 +471,45 @@ pub(crate) struct Row {
     name: String,
     pub(crate) value: f64,
     pub(crate) unit: &'static str,
-    baseline: Option<(&'static str, f64)>,
+    ratio: Option<Ratio>,
 }
 
 impl Table {
     pub(crate) fn row(&mut self, name: &str, value: f64, unit: &'static str, baseline: Option<(&'static str, f64)>) {
-        self.0.push(Row { name: name.to_owned(), value, unit, baseline });
+        let ratio = baseline.map(|(to, bare)| Ratio { to, value: value / bare.max(1e-9), between: None });
+        self.0.push(Row { name: name.to_owned(), value, unit, ratio });
+    }
+
+    /// What was measured in turns with `to`.
+    pub(crate) fn in_turns(&mut self, name: &str, turns: &Turns, unit: &'static str, to: &'static str) {
+        let ratio = Some(turns.ratio(to));
+        self.0.push(Row { name: name.to_owned(), value: turns.value(), unit, ratio });
     }
 
     pub(crate) fn print(&self) {
         for row in &self.0 {
             let decimals = if row.value >= 100.0 || row.value == 0.0 { 0 } else { 2 };
-            let ratio = row.ratio().map_or_else(String::new, |(ratio, name)| format!("  {ratio:.2} x {name}"));
+            let ratio = row.ratio.as_ref().map_or_else(String::new, Ratio::text);
             println!("{:<46} {:>10.decimals$} {:<18}{ratio}", row.name, row.value, row.unit);
         }
         println!();
         for row in &self.0 {
-            let (ratio, to) = row.ratio().unzip();
+            let ratio = row.ratio.as_ref();
+            let between = ratio.and_then(|ratio| ratio.between).map(|(lowest, highest)| [lowest, highest]);
+            let (value, to) = ratio.map(|ratio| (ratio.value, ratio.to)).unzip();
             let name = row.name.trim();
-            println!("{}", json!({"name": name, "value": row.value, "unit": row.unit, "ratio": ratio, "to": to}));
+            let (number, unit) = (row.value, row.unit);
+            println!(
+                "{}",
+                json!({"name": name, "value": number, "unit": unit, "ratio": value, "to": to, "between": between})
+            );
         }
     }
 }
 
-impl Row {
-    pub(crate) fn ratio(&self) -> Option<(f64, &'static str)> {
-        self.baseline.map(|(name, value)| (self.value / value.max(1e-9), name))
+impl Ratio {
+    fn text(&self) -> String {
+        let between = self.between.map_or_else(String::new, |(low, high)| format!(" ({low:.2} to {high:.2})"));
+        format!("  {:.2} x {}{between}", self.value, self.to)
     }
 }

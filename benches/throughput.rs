@@ -41,8 +41,8 @@ mod wire;
 use daemon::{Daemon, Settings, Site};
 use http::Connection;
 use measure::{
-    Counter, MISSING, Poster, Sent, Table, cpu_seconds, first_202, fix_port, folder_bytes, milliseconds, per,
-    percentile, post_until, proc_status_kib, rate, written_bytes,
+    Counter, MISSING, Poster, Sent, Table, Turns, cpu_seconds, disk_written_bytes, first_202, fix_port, folder_bytes,
+    milliseconds, per, percentile, post_until, proc_status_kib, rate,
 };
 use poster::Target;
 use rng::Rng;
@@ -91,14 +91,14 @@ async fn measure(phase: Duration, quick: bool) -> anyhow::Result<()> {
 
     let bed = Bed::start(work.path(), &counter, &mut table).await?;
     idle_latency(&bed, &counter, if quick { 100 } else { 1000 }, &mut table, sync).await?;
-    accept_only(&bed, &counter, phase, &mut table, grouped).await?;
-    let delivered = accept_and_deliver(&bed, &counter, phase, &mut table, reqwest).await?;
-    with_keys(&bed, &counter, phase, &mut table, reqwest).await?;
+    accept_only(&bed, &counter, phase, &mut table).await?;
+    let delivered = accept_and_deliver(&bed, &counter, phase, &mut table).await?;
+    with_keys(&bed, &counter, phase, &mut table).await?;
     half_rate(&bed, &counter, phase, &mut table, delivered / 2.0).await?;
     larger_bodies(&bed, &counter, phase, &mut table).await?;
     let peak = proc_status_kib(bed.daemon.pid(), "VmHWM:")?;
     table.row("peak memory of the daemon", peak / 1024.0, "MiB", None);
-    wide(&bed, &counter, phase, &mut table, reqwest).await?;
+    wide(&bed, &counter, phase, &mut table).await?;
     bed.daemon.stop().await?;
     #[expect(clippy::cast_precision_loss, reason = "sizes far below 2^52")]
     let binary = std::fs::metadata(bed.site.binary)?.len() as f64;
@@ -149,18 +149,18 @@ impl Bed {
     }
 }
 
-async fn accept_only(
-    bed: &Bed,
-    counter: &Counter,
-    phase: Duration,
-    table: &mut Table,
-    grouped: f64,
-) -> anyhow::Result<()> {
+async fn accept_only(bed: &Bed, counter: &Counter, phase: Duration, table: &mut Table) -> anyhow::Result<()> {
     bed.daemon.pause("bench").await?;
     counter.forget();
     let sent = Sent::new("accept", BODY_BYTES, false);
-    let (accepted, took) = bed.post_for(phase, &sent).await?;
-    table.row("accepts only (webhook paused)", rate(accepted, took), "events/s", Some(("group commit", grouped)));
+    let mut accepted = 0;
+    let turns = Turns::take(phase, bare_grouped(bed), async |part| {
+        let (posted, took) = bed.post_for(part, &sent).await?;
+        accepted += posted;
+        Ok(rate(posted, took))
+    });
+    let turns = turns.await?;
+    table.in_turns("accepts only (webhook paused)", &turns, "events/s", "group commit");
     bed.daemon.resume("bench").await?;
     let began = Instant::now();
     let delivery = counter.wait_for(&sent, 1, DRAIN_WITHIN).await?;
@@ -170,47 +170,60 @@ async fn accept_only(
 }
 
 /// Tells how many events a second were accepted and delivered.
-async fn accept_and_deliver(
-    bed: &Bed,
-    counter: &Counter,
-    phase: Duration,
-    table: &mut Table,
-    reqwest: f64,
-) -> anyhow::Result<f64> {
-    counter.forget();
-    let pid = bed.daemon.pid();
-    let cpu_before = cpu_seconds(pid)?;
-    let sent = Sent::new("deliver", BODY_BYTES, false);
-    let began = Instant::now();
-    let (accepted, _) = bed.post_for(phase, &sent).await?;
-    let delivery = counter.wait_for(&sent, 1, DRAIN_WITHIN).await?;
-    let total = began.elapsed();
-    let cpu = cpu_seconds(pid)? - cpu_before;
-    let delivered = rate(accepted, total);
-    table.row("accepted and delivered", delivered, "events/s", Some(("bare reqwest", reqwest)));
-    table.row("  missing", delivery.missing, MISSING, None);
-    table.row("  duplicates", delivery.duplicates, "events", None);
-    table.row("  CPU of the daemon", per(cpu * 10_000.0, accepted), "s / 10,000 events", None);
-    Ok(delivered)
+async fn accept_and_deliver(bed: &Bed, counter: &Counter, phase: Duration, table: &mut Table) -> anyhow::Result<f64> {
+    let load = deliver_in_turns(bed, counter, phase, &Sent::new("deliver", BODY_BYTES, false), 1).await?;
+    table.in_turns("accepted and delivered", &load.turns, "events/s", "bare reqwest");
+    table.row("  missing", load.missing, MISSING, None);
+    table.row("  duplicates", load.duplicates, "events", None);
+    table.row("  CPU of the daemon", load.cpu_of_ten_thousand, "s / 10,000 events", None);
+    Ok(load.turns.value())
 }
 
 /// The same when each event has an idempotency key.
-async fn with_keys(
+async fn with_keys(bed: &Bed, counter: &Counter, phase: Duration, table: &mut Table) -> anyhow::Result<()> {
+    let load = deliver_in_turns(bed, counter, phase, &Sent::new("keyed", BODY_BYTES, true), 1).await?;
+    table.in_turns("the same, each with an idempotency key", &load.turns, "events/s", "bare reqwest");
+    table.row("  missing with keys", load.missing, MISSING, None);
+    Ok(())
+}
+
+/// What was accepted and delivered in turns with the bare client, and what it took.
+struct Load {
+    turns: Turns,
+    missing: f64,
+    duplicates: f64,
+    /// Seconds, for ten thousand deliveries.
+    cpu_of_ten_thousand: f64,
+}
+
+/// Posts for a while and waits until everything has arrived at each of so many webhooks, in turns with the bare client.
+async fn deliver_in_turns(
     bed: &Bed,
     counter: &Counter,
     phase: Duration,
-    table: &mut Table,
-    reqwest: f64,
-) -> anyhow::Result<()> {
+    sent: &Arc<Sent>,
+    webhooks: u64,
+) -> anyhow::Result<Load> {
     counter.forget();
-    let sent = Sent::new("keyed", BODY_BYTES, true);
-    let began = Instant::now();
-    let (accepted, _) = bed.post_for(phase, &sent).await?;
-    let delivery = counter.wait_for(&sent, 1, DRAIN_WITHIN).await?;
-    let delivered = rate(accepted, began.elapsed());
-    table.row("the same, each with an idempotency key", delivered, "events/s", Some(("bare reqwest", reqwest)));
-    table.row("  missing with keys", delivery.missing, MISSING, None);
-    Ok(())
+    let pid = bed.daemon.pid();
+    let (mut delivered, mut cpu, mut missing, mut duplicates) = (0, 0.0, 0.0, 0.0);
+    let bare = async |part| bare_reqwest(counter, part).await;
+    let turns = Turns::take(phase, bare, async |part| {
+        // The bare client's requests came here as well.
+        counter.forget();
+        sent.ids.lock().map_err(|_| anyhow::anyhow!("poisoned"))?.clear();
+        let (cpu_before, began) = (cpu_seconds(pid)?, Instant::now());
+        let (accepted, _) = bed.post_for(part, sent).await?;
+        let delivery = counter.wait_for(sent, webhooks, DRAIN_WITHIN).await?;
+        let took = began.elapsed();
+        cpu += cpu_seconds(pid)? - cpu_before;
+        delivered += accepted * webhooks;
+        missing += delivery.missing;
+        duplicates += delivery.duplicates;
+        Ok(rate(accepted * webhooks, took))
+    });
+    let turns = turns.await?;
+    Ok(Load { turns, missing, duplicates, cpu_of_ten_thousand: per(cpu * 10_000.0, delivered) })
 }
 
 /// Posts at a steady rate, whatever the answers take, and looks when each arrives.
@@ -263,8 +276,10 @@ async fn half_rate(
 async fn larger_bodies(bed: &Bed, counter: &Counter, phase: Duration, table: &mut Table) -> anyhow::Result<()> {
     const LARGER: u64 = 2048;
     counter.forget();
-    let (pid, journal) = (bed.daemon.pid(), bed.site.state.join("journal"));
-    let (written, in_journal) = (written_bytes(pid)?, folder_bytes(&journal)?);
+    let journal = bed.site.state.join("journal");
+    // What the index still moves about is of the phases before.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let (on_disk, in_journal) = (disk_written_bytes(&journal)?, folder_bytes(&journal)?);
     let sent = Sent::new("larger", LARGER, false);
     let (accepted, _) = bed.post_for(phase, &sent).await?;
     let delivery = counter.wait_for(&sent, 1, DRAIN_WITHIN).await?;
@@ -273,29 +288,26 @@ async fn larger_bodies(bed: &Bed, counter: &Counter, phase: Duration, table: &mu
     let bodies = LARGER as f64;
     let in_journal = per(folder_bytes(&journal)? - in_journal, accepted);
     table.row("journal bytes of an event of 2 KiB", in_journal, "bytes", Some(("its body", bodies)));
-    let written = per(written_bytes(pid)? - written, accepted);
-    table.row("all bytes written for an event of 2 KiB", written, "bytes", Some(("its body", bodies)));
+    match on_disk.zip(disk_written_bytes(&journal)?) {
+        Some((before, after)) => {
+            let written = per(after - before, accepted);
+            table.row("all the disk wrote for an event of 2 KiB", written, "bytes", Some(("its body", bodies)));
+        }
+        None => println!("what was written is not known: no disk that the kernel counts for is below {journal:?}"),
+    }
     table.row("  missing of 2 KiB", delivery.missing, MISSING, None);
     Ok(())
 }
 
 /// Each event goes to ten webhooks.
-async fn wide(bed: &Bed, counter: &Counter, phase: Duration, table: &mut Table, reqwest: f64) -> anyhow::Result<()> {
+async fn wide(bed: &Bed, counter: &Counter, phase: Duration, table: &mut Table) -> anyhow::Result<()> {
     for number in 1..WIDE {
         bed.site.create_webhook(&format!("bench-{number}"), &format!("http://{}/", counter.address)).await?;
     }
-    counter.forget();
-    let pid = bed.daemon.pid();
-    let cpu_before = cpu_seconds(pid)?;
-    let sent = Sent::new("wide", BODY_BYTES, false);
-    let began = Instant::now();
-    let (accepted, _) = bed.post_for(phase, &sent).await?;
-    let delivery = counter.wait_for(&sent, WIDE, DRAIN_WITHIN).await?;
-    let delivered = rate(accepted * WIDE, began.elapsed());
-    let cpu = cpu_seconds(pid)? - cpu_before;
-    table.row("each to ten webhooks", delivered, "deliveries/s", Some(("bare reqwest", reqwest)));
-    table.row("  missing of ten", delivery.missing, MISSING, None);
-    table.row("  CPU of the daemon with ten", per(cpu * 10_000.0, accepted * WIDE), "s / 10,000 deliveries", None);
+    let load = deliver_in_turns(bed, counter, phase, &Sent::new("wide", BODY_BYTES, false), WIDE).await?;
+    table.in_turns("each to ten webhooks", &load.turns, "deliveries/s", "bare reqwest");
+    table.row("  missing of ten", load.missing, MISSING, None);
+    table.row("  CPU of the daemon with ten", load.cpu_of_ten_thousand, "s / 10,000 deliveries", None);
     Ok(())
 }
 
@@ -407,6 +419,15 @@ fn appends_alone(work: &Path, phase: Duration) -> anyhow::Result<Vec<Duration>> 
     }
     times.sort();
     Ok(times)
+}
+
+/// For turns with what the daemon accepts, on its disk.
+fn bare_grouped(bed: &Bed) -> impl AsyncFnMut(Duration) -> anyhow::Result<f64> {
+    let work = bed.site.state.with_file_name("bare");
+    async move |part| {
+        std::fs::create_dir_all(&work)?;
+        tokio::task::block_in_place(|| appends_grouped(&work, part))
+    }
 }
 
 /// 64 producers, one committer that takes what has gathered, writes it at once and syncs once: the ceiling for any
