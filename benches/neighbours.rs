@@ -40,13 +40,16 @@ mod poster;
 #[path = "../tests/blackbox/receiver.rs"]
 #[expect(dead_code, reason = "shared with the black-box suite, which uses the rest")]
 mod receiver;
+#[expect(dead_code, reason = "shared with the other benchmarks, which use the rest")]
+mod report;
 #[path = "../tests/blackbox/rng.rs"]
 mod rng;
 mod wire;
 
 use daemon::{Settings, Site};
 use http::Connection;
-use measure::{MISSING, Sent, Table, percentile, proc_status_kib};
+use measure::{MISSING, Sent, percentile, proc_status_kib};
+use report::Table;
 use rng::Rng;
 
 const WEBHOOKS: u64 = 1000;

@@ -25,15 +25,18 @@ mod poster;
 #[path = "../tests/blackbox/receiver.rs"]
 #[expect(dead_code, reason = "shared with the black-box suite, which uses the rest")]
 mod receiver;
+#[expect(dead_code, reason = "shared with the other benchmarks, which use the rest")]
+mod report;
 #[path = "../tests/blackbox/rng.rs"]
 mod rng;
 mod wire;
 
 use daemon::{Daemon, Settings, Site};
 use measure::{
-    Counter, MISSING, Sent, Table, cpu_seconds, first_202, fix_port, folder_bytes, milliseconds, per, percentile,
+    Counter, MISSING, Sent, cpu_seconds, first_202, fix_port, folder_bytes, milliseconds, per, percentile,
     post_batches, proc_status_kib, rate, reference,
 };
+use report::Table;
 use rng::Rng;
 
 const PATIENCE: Duration = Duration::from_secs(900);

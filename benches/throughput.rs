@@ -34,6 +34,7 @@ mod poster;
 #[path = "../tests/blackbox/receiver.rs"]
 #[expect(dead_code, reason = "shared with the black-box suite, which uses the rest")]
 mod receiver;
+mod report;
 #[path = "../tests/blackbox/rng.rs"]
 mod rng;
 mod wire;
@@ -41,10 +42,11 @@ mod wire;
 use daemon::{Daemon, Settings, Site};
 use http::Connection;
 use measure::{
-    Counter, MISSING, Poster, Sent, Table, Turns, cpu_seconds, disk_written_bytes, first_202, fix_port, folder_bytes,
-    milliseconds, per, percentile, post_until, proc_status_kib, rate,
+    Counter, MISSING, Poster, Sent, cpu_seconds, disk_written_bytes, first_202, fix_port, folder_bytes, milliseconds,
+    per, percentile, post_until, proc_status_kib, rate,
 };
 use poster::Target;
+use report::{Table, Turns};
 use rng::Rng;
 use wire::Wire;
 
