@@ -23,7 +23,7 @@ impl Turns {
     /// An odd number, so that there is a middle one.
     const COUNT: u32 = 3;
 
-    /// Takes the turns. `bare` runs between any two of `own` and at both ends, each for its part of about this time in all.
+    /// Takes the turns. `bare` runs between any two of `own` and at both ends: `own` for `phase` in all, `bare` for two thirds of that.
     pub(crate) async fn take(
         phase: Duration,
         mut bare: impl AsyncFnMut(Duration) -> anyhow::Result<f64>,

@@ -206,7 +206,6 @@ async fn deliver_in_turns(
     sent: &Arc<Sent>,
     webhooks: u64,
 ) -> anyhow::Result<Load> {
-    counter.forget();
     let pid = bed.daemon.pid();
     let (mut delivered, mut cpu, mut missing, mut duplicates) = (0, 0.0, 0.0, 0.0);
     let bare = async |part| bare_reqwest(counter, part).await;
